@@ -1,0 +1,34 @@
+# Meta-train optimizers for RL on toy tasks, select one, test it on Brax, ablate, report.
+#
+#   snakemake --cores all                          everything at scale quick
+#   snakemake --cores all --config scale=smoke     everything, tiny
+#   snakemake --cores all ablation_inductive_bias  one ablation
+#   snakemake --cores all --profile slurm          on a cluster
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+# The environment is made by `make` or pip from requirements.lock; this names an image for
+# `--software-deployment-method apptainer` and does nothing otherwise.
+container: "docker://python:3.12-slim"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/baselines.smk"
+include: "workflow/rules/meta_train.smk"
+include: "workflow/rules/select.smk"
+include: "workflow/rules/transfer.smk"
+include: "workflow/rules/ablations.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report.html",
+        f"{RESULTS}/tracking.json",
+    localrule: True

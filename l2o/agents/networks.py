@@ -1,0 +1,61 @@
+"""Networks of the discrete agents."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.flatten_util import ravel_pytree
+
+Tree = Any
+
+TORSOS = ("D32", "D256", "C16-D32")
+
+
+class ActorCritic(nn.Module):
+    """A shared torso with linear actor and critic heads.
+
+    Attributes:
+        actions: Number of actions.
+        torso: ``"D32"`` (dense 32), ``"D256"``, or ``"C16-D32"`` (2x2 convolution with 16 channels,
+            then dense 32); ReLU after each layer.
+        observation_ndim: Axes of one observation. Grids are channels-first ``[C, H, W]``.
+    """
+
+    actions: int
+    torso: str
+    observation_ndim: int
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Map observations ``[..., *obs]`` to logits ``[..., actions]`` and values ``[...]``."""
+        batch = observation.shape[: observation.ndim - self.observation_ndim]
+        x = observation
+        if self.torso.startswith("C16"):
+            x = jnp.moveaxis(x, -3, -1)  # channels-last, as flax convolves
+            x = nn.relu(nn.Conv(16, (2, 2), padding="VALID", name="convolution")(x))
+        x = x.reshape((*batch, -1))
+        x = nn.relu(nn.Dense(int(self.torso.rsplit("D", 1)[1]), name="torso")(x))
+        logits = nn.Dense(self.actions, name="actor")(x)
+        return logits, nn.Dense(1, name="critic")(x)[..., 0]
+
+
+def init_lecun(key: jax.Array, shapes: Tree) -> Tree:
+    """Initialise parameters as flax does by default: LeCun-normal kernels, zero biases.
+
+    One draw serves all leaves: an initialiser per leaf takes seconds to compile.
+
+    Args:
+        key: Random key.
+        shapes: Tree of shapes; a leaf with two or more axes is a kernel, its last axis the output.
+    """
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    flat, unravel = ravel_pytree(zeros)
+    # The standard deviation of a unit normal truncated to [-2, 2], as in variance_scaling.
+    draws = jax.random.truncated_normal(key, -2.0, 2.0, flat.shape) / 0.87962566103423978
+
+    def scale(leaf: jax.Array) -> jax.Array:
+        fan_in = leaf.size // leaf.shape[-1]
+        return leaf * (fan_in**-0.5 if leaf.ndim > 1 else 0.0)
+
+    return jax.tree.map(scale, unravel(draws))

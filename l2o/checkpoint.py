@@ -1,0 +1,54 @@
+"""Resume state of a killed job: orbax checkpoints that belong to one exact configuration."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from l2o.files import read_json, write_json
+
+Tree = Any
+
+
+class ResumeState:
+    """The newest checkpoints of one job, in a folder outside its declared outputs.
+
+    Snakemake deletes the outputs of a failed job, so that what a job resumes from must be
+    elsewhere. A folder made with another configuration is emptied, never resumed from.
+    """
+
+    def __init__(self, folder: str | Path, fingerprint: dict[str, Any]):
+        """Open or create the folder.
+
+        Args:
+            folder: Where the checkpoints are.
+            fingerprint: Everything that the state depends on, JSON values.
+        """
+        self.folder = Path(folder).absolute()
+        mark = self.folder / "fingerprint.json"
+        if not mark.is_file() or read_json(mark) != fingerprint:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            write_json(mark, fingerprint)
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self.folder / "state", options=options)
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint, or none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Tree) -> None:
+        """Write a checkpoint; it counts only once it is complete."""
+        self._manager.save(step, args=ocp.args.StandardSave(state))
+
+    def restore(self, like: Tree) -> Tree:
+        """Read the newest checkpoint, with the structure, shapes and dtypes of ``like``."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        return self._manager.restore(self.latest, args=ocp.args.StandardRestore(abstract))
+
+    def discard(self) -> None:
+        """Remove the folder: the job is done."""
+        self._manager.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,37 @@
+"""Errors that a user can act on: the command line prints them in one line and exits with 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class L2OError(Exception):
+    """A problem with the input: the message says what, where, and what is allowed."""
+
+
+class ConfigError(L2OError):
+    """The configuration is invalid."""
+
+
+class CheckpointError(L2OError):
+    """A checkpoint or weight file is missing, damaged, or of an unsafe kind."""
+
+
+class ResultsError(L2OError):
+    """A results file is missing, truncated, or lacks a column."""
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> L2OError:
+    """Build the error for a name that is not registered, with the nearest valid one.
+
+    Args:
+        kind: What the name should have been, for example ``"task"``.
+        name: The name that was given.
+        allowed: The valid names.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return L2OError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}.")

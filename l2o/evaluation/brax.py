@@ -1,0 +1,117 @@
+"""Lifetimes of PPO agents on Brax tasks: many optimizers and seeds as one program."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from l2o.agents.ppo import PPO
+from l2o.agents.vectorize import over_agents
+from l2o.evaluation.candidates import Program
+
+Tree = Any
+
+
+class BraxState(NamedTuple):
+    """``L`` agents (lanes) in training; every leaf has the leading axis ``L``."""
+
+    params: jax.Array  # [L, P] float32
+    opt_state: Tree
+    normalizer: Tree
+    env_state: Tree
+    key: jax.Array  # [L] typed keys
+
+
+@dataclasses.dataclass(frozen=True)
+class BraxLifetime:
+    """Trains PPO agents; the return is that of deterministic episodes on separate environments.
+
+    Attributes:
+        agent: Algorithm and environment.
+        episodes: Evaluation episodes per point.
+    """
+
+    agent: PPO
+    episodes: int = 16
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of one agent update."""
+        return self.agent.steps_per_update
+
+    # Without optimisation: it runs once, and Brax's reset takes longer to compile than to run.
+    @functools.partial(
+        jax.jit,
+        static_argnums=(0, 1),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    def init(self, program: Program, values: Tree, keys: jax.Array) -> BraxState:
+        """Return new agents, one per key; equal keys give equal agents and environments."""
+
+        def one(values: Tree, key: jax.Array) -> BraxState:
+            key_params, key_env, key = jax.random.split(key, 3)
+            params = self.agent.init_params(key_params)
+            opt_state = program.transform(values).init(params)
+            normalizer, env_state = self.agent.init_normalizer(), self.agent.init_envs(key_env)
+            return BraxState(params, opt_state, normalizer, env_state, key)
+
+        return jax.vmap(one)(values, keys)
+
+    def advance(
+        self, program: Program, values: Tree, state: BraxState, updates: int
+    ) -> tuple[BraxState, dict[str, jax.Array]]:
+        """Train for some updates, then play evaluation episodes.
+
+        Collection, learning and evaluation are programs of their own: the physics, by far the
+        slowest part to compile, is then compiled once for all optimizers. The calls are dispatched
+        without waiting for each other.
+
+        Args:
+            program: How values become an optimizer.
+            values: Per lane.
+            state: The agents.
+            updates: How many.
+
+        Returns:
+            The agents, and per lane ``return`` (mean over the evaluation episodes) and
+            ``episodes``, float32 ``[L]``.
+        """
+        for _ in range(updates):
+            state, data, key_learn = self._collect(state)
+            state = self._learn(program, values, state, data, key_learn)
+        returns = self._evaluate(state)
+        return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _collect(self, state: BraxState) -> tuple[BraxState, Tree, jax.Array]:
+        """Let every agent act for one update."""
+        keys = jax.vmap(lambda key: jax.random.split(key, 3))(state.key)
+        env_state, data = jax.vmap(self.agent.collect)(
+            state.params, state.normalizer, state.env_state, keys[:, 0]
+        )
+        return state._replace(env_state=env_state, key=keys[:, 2]), data, keys[:, 1]
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def _learn(
+        self, program: Program, values: Tree, state: BraxState, data: Tree, keys: jax.Array
+    ) -> BraxState:
+        """Update every agent on what it collected."""
+
+        def learn(values: Tree, *args: Any) -> tuple:
+            return self.agent.learn(program.transform(values), *args)
+
+        params, opt_state, normalizer = over_agents(learn)(
+            values, state.params, state.opt_state, state.normalizer, data, keys
+        )
+        return state._replace(params=params, opt_state=opt_state, normalizer=normalizer)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _evaluate(self, state: BraxState) -> jax.Array:
+        """Play evaluation episodes with every agent; return their mean returns ``[L]``."""
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(state.key)
+        returns, _ = jax.vmap(lambda *args: self.agent.evaluate(*args, self.episodes))(
+            state.params, state.normalizer, keys
+        )
+        return returns

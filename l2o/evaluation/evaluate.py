@@ -1,0 +1,162 @@
+"""Evaluate: train fresh agents with fixed optimizers and record learning curves.
+
+The one primitive behind baselines, checkpoint selection, transfer and ablations.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from l2o.evaluation.candidates import Candidate, Family, Program, families
+from l2o.progress import Progress
+from l2o.runs import Run
+from l2o.seeding import key_for
+
+Tree = Any
+CURVE_COLUMNS = {
+    "task": "name of the task",
+    "optimizer": "label of the optimizer",
+    "learning_rate": "its learning rate",
+    "seed": "seed of the agent and its environments, shared by all optimizers",
+    "update": "agent updates so far",
+    "env_steps": "environment steps so far",
+    "return": "mean undiscounted return of the episodes measured at this point, NaN without any",
+    "episodes": "how many episodes that is",
+}
+
+
+class Lifetime(Protocol):
+    """How agents of one kind are trained; hashable, methods are pure."""
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of one agent update."""
+
+    def init(self, program: Program, values: Tree, keys: jax.Array) -> Tree:
+        """Return new agents, one per lane."""
+
+    def advance(self, program: Program, values: Tree, state: Tree, updates: int) -> tuple:
+        """Train for some updates; return the agents and measurements ``[lanes]``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How long agents are trained.
+
+    Attributes:
+        updates: Agent updates of a lifetime.
+        points: Points of a learning curve; each covers ``updates / points`` updates.
+        lanes: Agents trained side by side; more are done in turn. Bounds memory, and being the
+            same everywhere lets one compiled program serve every job on a task. Eight fill a
+            CPU core; by default an accelerator gets more.
+    """
+
+    updates: int
+    points: int = 20
+    lanes: int = dataclasses.field(default_factory=lambda: 8 if _on_cpu() else 128)
+
+
+def evaluate(
+    task: str,
+    lifetime: Lifetime,
+    candidates: Sequence[Candidate],
+    seeds: Sequence[int],
+    budget: Budget,
+    on_progress: Callable[[int, int, float], None] | None = None,
+) -> pd.DataFrame:
+    """Train agents with every candidate and seed.
+
+    A seed stands for the same initial agent and the same environments whatever the optimizer.
+
+    Args:
+        task: Name of the task, for the table and the random keys.
+        lifetime: How its agents are trained.
+        candidates: The optimizers.
+        seeds: Seeds of the agents.
+        budget: How long.
+        on_progress: Called with points done, points in all, and the mean return of the last point.
+
+    Returns:
+        Learning curves, one row per candidate, seed and point; see ``CURVE_COLUMNS``.
+    """
+    jobs = [
+        (family.program, lanes)
+        for family in families(candidates)
+        for lanes in _batches(family, seeds, budget.lanes)
+    ]
+    frames, done, total = [], 0, len(jobs) * budget.points
+    for program, lanes in jobs:
+        keys = jnp.stack([key_for(seed, "evaluate", task) for _, seed, _ in lanes])
+        values = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(value for *_, value in lanes))
+        state = lifetime.init(program, values, keys)
+        every = -(-budget.updates // budget.points)
+        for point in range(1, budget.points + 1):
+            state, measured = lifetime.advance(program, values, state, every)
+            measured = {name: np.asarray(value) for name, value in measured.items()}
+            frames.append(_rows(task, lifetime, candidates, lanes, point * every, measured))
+            done += 1
+            if on_progress:
+                on_progress(done, total, float(np.nanmean(measured["return"])))
+    table = pd.concat(frames, ignore_index=True)
+    return table.sort_values(["optimizer", "learning_rate", "seed", "update"], ignore_index=True)
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def show_points(run: Run) -> Callable[[int, int, float], None]:
+    """Return a callback for :func:`evaluate` that shows a progress line."""
+    lines: list[Progress] = []
+
+    def update(done: int, total: int, score: float) -> None:
+        if not lines:
+            lines.append(run.progress(total, unit="point"))
+        lines[0].update(done, score=score, label="return")
+
+    return update
+
+
+def _batches(family: Family, seeds: Sequence[int], lanes: int) -> list[list[tuple]]:
+    """Split a family's (candidate, seed, values) lanes into equal batches: one program serves all.
+
+    The last batch is filled up by repeating lanes, which :func:`_rows` drops.
+    """
+    every = [
+        (member, seed, jax.tree.map(lambda leaf, i=i: leaf[i], family.values))
+        for i, member in enumerate(family.members)
+        for seed in seeds
+    ]
+    spare = -len(every) % lanes
+    every += [(None, *every[i % len(every)][1:]) for i in range(spare)]
+    return [every[start : start + lanes] for start in range(0, len(every), lanes)]
+
+
+def _rows(
+    task: str,
+    lifetime: Lifetime,
+    candidates: Sequence[Candidate],
+    lanes: Sequence[tuple],
+    update: int,
+    measured: dict[str, np.ndarray],
+) -> pd.DataFrame:
+    """Return the table rows of one point of a batch of lanes."""
+    kept = [i for i, (member, *_) in enumerate(lanes) if member is not None]
+    chosen = [candidates[lanes[i][0]] for i in kept]
+    return pd.DataFrame(
+        {
+            "task": task,
+            "optimizer": [candidate.label for candidate in chosen],
+            "learning_rate": [candidate.learning_rate for candidate in chosen],
+            "seed": [lanes[i][1] for i in kept],
+            "update": update,
+            "env_steps": update * lifetime.steps_per_update,
+            "return": measured["return"][kept].astype(float),
+            "episodes": measured["episodes"][kept].astype(float),
+        }
+    )

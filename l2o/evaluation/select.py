@@ -1,0 +1,128 @@
+"""The stage `select`: choose a checkpoint on validation tasks, without the test tasks."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from l2o.config import Config
+from l2o.evaluation.candidates import Candidate, resolve
+from l2o.evaluation.evaluate import evaluate, show_points
+from l2o.evaluation.statistics import final_returns
+from l2o.evaluation.tasks import configured_toy_lifetime
+from l2o.files import read_table, sha256, write_json, write_table
+from l2o.meta.train import checkpoints
+from l2o.optimizers.weights import load_weights
+from l2o.runs import Run
+
+SELECTION_SEED = 2_000_000
+"""First seed used for selection; the champion's reported curves use others."""
+
+
+def select(config: Config, series: Path, baselines: Path, out: Path) -> None:
+    """Evaluate every checkpoint on the validation tasks and choose one.
+
+    Writes ``scores.parquet``, ``champion.safetensors``, ``untrained.safetensors``,
+    ``champion.json``, ``comparison.parquet`` and ``run.json`` in ``out``.
+
+    Args:
+        config: The pipeline's configuration.
+        series: Folder of the meta-training run.
+        baselines: Folder with a sub-folder of baseline results per task.
+        out: Folder of the results.
+    """
+    tags = {"recipe": config.select.recipe, "scale": config.scale}
+    with Run(out, stage="select", config=config.select.model_dump(), seed=0, tags=tags) as run:
+        candidates = [resolve(str(path), None, label=path.stem) for path in checkpoints(series)]
+        with run.phase("score"):
+            scores = score_checkpoints(config, candidates, baselines, run)
+        ranking = scores.groupby("step")["score"].mean()
+        best = int(ranking.idxmax())
+        write_table(out / "scores.parquet", scores)
+        champion = _publish(config, series, best, float(ranking[best]), out)
+        with run.phase("compare"):
+            comparison = _compare(config, out, run)
+        write_table(out / "comparison.parquet", comparison)
+        run.summary({"outer_step": best, "score": float(ranking[best])})
+        write_json(out / "champion.json", champion)
+
+
+def score_checkpoints(
+    config: Config, candidates: Sequence[Candidate], baselines: Path, run: Run
+) -> pd.DataFrame:
+    """Train agents with every checkpoint on every validation task.
+
+    Returns:
+        ``task, step, final, se, seeds, score``: score 0 is the untrained initialisation, 1 is
+        tuned Adam.
+    """
+    seeds = range(SELECTION_SEED, SELECTION_SEED + config.select.seeds)
+    tables = []
+    for task in config.select.tasks:
+        lifetime, budget = configured_toy_lifetime(config, task)
+        curves = evaluate(task, lifetime, candidates, seeds, budget, show_points(run))
+        reference = read_table(baselines / task / "curves.parquet", curves.columns)
+        adam = final_returns(reference[reference["optimizer"] == "adam"])["final"]
+        tables.append(normalised_scores(final_returns(curves), adam))
+    return pd.concat(tables, ignore_index=True)
+
+
+def normalised_scores(finals: pd.DataFrame, adam: pd.Series) -> pd.DataFrame:
+    """Normalise one task's final returns: 0 is the first checkpoint (untrained), 1 is Adam.
+
+    The unit is not allowed below the standard error of the difference it is made of: where Adam is
+    no better than the untrained optimizer, scores would otherwise be noise divided by nothing. A
+    checkpoint with which an agent diverged scores minus infinity.
+
+    Args:
+        finals: Final returns of all checkpoints, labels ``step_<outer step>``.
+        adam: Final returns of tuned Adam, one per seed.
+    """
+    groups = finals.groupby(["task", "optimizer"])["final"]
+    table = groups.agg(
+        final=lambda x: x.mean(skipna=False),
+        se=lambda x: x.std(ddof=1) / np.sqrt(len(x)),
+        seeds="size",
+    ).reset_index()
+    table["step"] = table["optimizer"].str.removeprefix("step_").astype(int)
+    table = table.sort_values("step", ignore_index=True).drop(columns="optimizer")
+    untrained = table.iloc[0]
+    error = np.hypot(untrained["se"], adam.std(ddof=1) / np.sqrt(len(adam)))
+    unit = max(adam.mean() - untrained["final"], float(error), 1e-6)
+    table["score"] = ((table["final"] - untrained["final"]) / unit).fillna(-np.inf)
+    return table
+
+
+def _publish(config: Config, series: Path, step: int, score: float, out: Path) -> Mapping:
+    """Copy the chosen checkpoint and the untrained one; describe the choice."""
+    paths = {"champion": f"step_{step:06d}", "untrained": "step_000000"}
+    for name, stem in paths.items():
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(series / "checkpoints" / f"{stem}.safetensors", out / f"{name}.safetensors")
+    champion = out / "champion.safetensors"
+    _, _, metadata = load_weights(champion)
+    return metadata | {
+        "checkpoint": champion.name,
+        "sha256": sha256(champion),
+        "score": score,
+        "validation_tasks": config.select.tasks,
+    }
+
+
+def _compare(config: Config, out: Path, run: Run) -> pd.DataFrame:
+    """Train agents with the champion and its untrained initialisation, on the baselines' seeds."""
+    candidates = [
+        resolve(str(out / f"{name}.safetensors"), None, label=name)
+        for name in ("champion", "untrained")
+    ]
+    seeds = range(config.baselines.seeds)
+    return pd.concat(
+        [
+            evaluate(task, lifetime, candidates, seeds, budget, show_points(run))
+            for task in config.toy_evaluation_tasks
+            for lifetime, budget in [configured_toy_lifetime(config, task)]
+        ],
+        ignore_index=True,
+    )

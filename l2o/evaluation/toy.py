@@ -1,0 +1,88 @@
+"""Lifetimes of A2C agents: many optimizers and seeds as one program."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+
+from l2o.agents.a2c import A2C, ActorState, Batch
+from l2o.agents.vectorize import over_agents, ravel
+from l2o.evaluation.candidates import Program
+
+Tree = Any
+
+
+class ToyState(NamedTuple):
+    """``L`` agents (lanes) in training; every leaf has the leading axis ``L``."""
+
+    params: jax.Array  # [L, P] float32
+    opt_state: Tree
+    actor: ActorState
+    key: jax.Array  # [L] typed keys
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyLifetime:
+    """Trains A2C agents; the return is that of the training episodes.
+
+    Attributes:
+        agent: Algorithm and environment.
+        environments: Environments of each agent.
+    """
+
+    agent: A2C
+    environments: int
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of one agent update."""
+        return self.environments * self.agent.hyperparameters.rollout_steps
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def init(self, program: Program, values: Tree, keys: jax.Array) -> ToyState:
+        """Return new agents, one per key; equal keys give equal agents and environments."""
+
+        def one(values: Tree, key: jax.Array) -> ToyState:
+            key_params, key_actor, key = jax.random.split(key, 3)
+            params = ravel(self.agent.init_params(key_params))
+            actor = self.agent.init_actor(key_actor, self.environments)
+            return ToyState(params, program.transform(values).init(params), actor, key)
+
+        return jax.vmap(one)(values, keys)
+
+    @functools.partial(jax.jit, static_argnums=(0, 1, 4))
+    def advance(
+        self, program: Program, values: Tree, state: ToyState, updates: int
+    ) -> tuple[ToyState, dict[str, jax.Array]]:
+        """Train for some updates.
+
+        Args:
+            program: How values become an optimizer; static.
+            values: Per lane.
+            state: The agents.
+            updates: How many, static.
+
+        Returns:
+            The agents, and per lane ``return`` (mean over the episodes that finished meanwhile,
+            NaN if none did) and ``episodes``, float32 ``[L]``.
+        """
+
+        def learn(values: Tree, params: jax.Array, opt_state: Tree, batch: Batch) -> tuple:
+            tree = self.agent.unravel(params)
+            gradient = ravel(jax.grad(lambda tree: self.agent.loss(tree, batch)[0])(tree))
+            step, opt_state = program.transform(values).update(gradient, opt_state, params)
+            return params + step, opt_state
+
+        def rollout(params: jax.Array, actor: ActorState, key: jax.Array) -> tuple:
+            return self.agent.rollout(self.agent.unravel(params), actor, key)
+
+        def update(state: ToyState, step: jax.Array) -> tuple[ToyState, Any]:
+            keys = jax.vmap(jax.random.split)(state.key)
+            actor, batch, returns = jax.vmap(rollout)(state.params, state.actor, keys[:, 0])
+            params, opt_state = over_agents(learn)(values, state.params, state.opt_state, batch)
+            return ToyState(params, opt_state, actor, keys[:, 1]), returns
+
+        state, returns = jax.lax.scan(update, state, length=updates)
+        episodes = returns.episodes.sum(0)
+        return state, {"return": returns.total.sum(0) / episodes, "episodes": episodes}

@@ -1,0 +1,118 @@
+"""What every learned optimizer is: meta-parameters in, an optax transformation out."""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from l2o.optimizers import processing
+
+Tree = Any
+
+
+class LearnedOptimizer(abc.ABC):
+    """A learned optimizer: a family of optax transformations indexed by meta-parameters.
+
+    Attributes:
+        name: Its name in the registry.
+        coordinate_wise: Whether each parameter is updated from its own gradient and state alone,
+            so that a caller may hand over one flat vector instead of a tree.
+    """
+
+    name: ClassVar[str]
+    coordinate_wise: ClassVar[bool] = False
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The constructor's arguments, as stored with the weights."""
+        return dataclasses.asdict(self)
+
+    @abc.abstractmethod
+    def init_meta(self, key: jax.Array) -> Tree:
+        """Return untrained meta-parameters, a tree of float32 arrays."""
+
+    @abc.abstractmethod
+    def transform(
+        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule = 1.0
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the optax transformation; pure, and differentiable in ``meta_params``.
+
+        Args:
+            meta_params: From :meth:`init_meta`, meta-training, or a weight file.
+            learning_rate: Multiplies the update; a number, a traced scalar or a schedule.
+        """
+
+
+class CoordinateWiseState(NamedTuple):
+    """State of a coordinate-wise optimizer."""
+
+    count: jax.Array  # shape=(), dtype=int32: steps taken
+    hidden: Tree  # arrays [features, parameters], dtype=float32
+
+
+class CoordinateWise(LearnedOptimizer):
+    """A learned optimizer that applies one small network to every parameter.
+
+    A subclass gives the equations: :meth:`init_hidden` and :meth:`direction`. This class handles
+    trees, dtypes, clipping, the learning rate and the optax contract.
+    """
+
+    coordinate_wise = True
+    grad_clip: float | None
+
+    @abc.abstractmethod
+    def init_hidden(self, parameters: int) -> Tree:
+        """Return the hidden state before the first step, arrays ``[features, parameters]``."""
+
+    @abc.abstractmethod
+    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+        """Return the next hidden state and the step that is subtracted, per learning rate.
+
+        Args:
+            meta_params: The meta-parameters.
+            hidden: Hidden state, arrays ``[features, P]``.
+            g: Clipped gradient, ``[P]`` float32.
+        """
+
+    def transform(
+        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule = 1.0
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the optax transformation; see :class:`LearnedOptimizer`."""
+
+        def init_fn(params: Tree) -> CoordinateWiseState:
+            size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))
+            return CoordinateWiseState(jnp.zeros((), jnp.int32), self.init_hidden(size))
+
+        def update_fn(
+            updates: Tree, state: CoordinateWiseState, params: Tree = None, **extra_args: Any
+        ) -> tuple[Tree, CoordinateWiseState]:
+            del params, extra_args
+            leaves, structure = jax.tree.flatten(updates)
+            if not leaves:
+                return updates, state
+            g = processing.clip(jax.lax.stop_gradient(_ravel(leaves)), self.grad_clip)
+            hidden, step = self.direction(meta_params, state.hidden, g)
+            rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+            updates = jax.tree.unflatten(structure, _unravel(-rate * step, leaves))
+            return updates, CoordinateWiseState(optax.safe_increment(state.count), hidden)
+
+        return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _ravel(leaves: list[jax.Array]) -> jax.Array:
+    """Concatenate leaves into one float32 vector."""
+    flat = [jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves]
+    return flat[0] if len(flat) == 1 else jnp.concatenate(flat)
+
+
+def _unravel(vector: jax.Array, like: list[jax.Array]) -> list[jax.Array]:
+    """Split a vector into leaves of the given shapes and dtypes."""
+    out, start = [], 0
+    for leaf in like:
+        part = jax.lax.slice_in_dim(vector, start, start + leaf.size)
+        out.append(part.reshape(leaf.shape).astype(leaf.dtype))
+        start += leaf.size
+    return out

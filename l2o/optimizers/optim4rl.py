@@ -1,0 +1,126 @@
+"""Optim4RL: the two published forms of the paper's learned optimizer for RL."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from l2o.optimizers import processing
+from l2o.optimizers.base import CoordinateWise
+from l2o.optimizers.recurrent import gru, init_gru, init_mlp, mlp
+
+Tree = Any
+
+
+class _TwoNetworks(CoordinateWise):
+    """Shared by both forms: a GRU for the numerator and one for the denominator."""
+
+    hidden_size: int
+    mlp_sizes: tuple[int, ...]
+    inputs: tuple[int, int]
+    outputs: ClassVar[int]
+
+    def init_meta(self, key: jax.Array) -> Tree:
+        """Return untrained meta-parameters (flax defaults: LeCun normal, orthogonal, zero)."""
+        k1, k2, k3, k4 = jax.random.split(key, 4)
+        h, sizes = self.hidden_size, self.mlp_sizes
+        return {
+            "gru1": init_gru(k1, self.inputs[0], h),
+            "mlp1": init_mlp(k2, (h, *sizes, self.outputs)),
+            "gru2": init_gru(k3, self.inputs[1], h),
+            "mlp2": init_mlp(k4, (h, *sizes, 1)),
+        }
+
+    def init_hidden(self, parameters: int) -> Tree:
+        """Return zero hidden states, two arrays ``[hidden, parameters]``."""
+        zeros = jnp.zeros((self.hidden_size, parameters), jnp.float32)
+        return {"gru1": zeros, "gru2": zeros}
+
+    def _advance(self, meta: Tree, hidden: Tree, x1: jax.Array, x2: jax.Array) -> tuple:
+        """Advance both GRUs; return the hidden state and both network outputs."""
+        h1 = gru(meta["gru1"], hidden["gru1"], x1)
+        h2 = gru(meta["gru2"], hidden["gru2"], x2)
+        return {"gru1": h1, "gru2": h2}, mlp(meta["mlp1"], h1), mlp(meta["mlp2"], h2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim4RLA(_TwoNetworks):
+    """Form A (the ICLR 2024 submission): sign-log gradient processing and a learned gate.
+
+    With ``s = sgn(g)`` and ``l = log(|g| + eps)``: ``a, b = MLP1(GRU1([s, l]))``,
+    ``c = MLP2(GRU2([2 l]))``; the step is ``s * gate(tanh(a + 1)) * exp(b) / sqrt(exp(c) + eps)``,
+    where the gate is 1 for a non-negative argument, else 0, with a straight-through gradient.
+
+    Attributes:
+        processing: ``"sign_log"`` as published, or ``"clip"``: the same structure fed with the
+            clipped gradient and its square, the control for gradient processing.
+        grad_clip: Elementwise bound on the gradient; ``None`` for none.
+        hidden_size: Units of each GRU.
+        mlp_sizes: Hidden sizes of each MLP.
+        eps: Added inside the logarithm and the square root.
+    """
+
+    name: ClassVar[str] = "optim4rl_a"
+    outputs: ClassVar[int] = 2
+
+    processing: str = "sign_log"
+    grad_clip: float | None = 1.0
+    hidden_size: int = 8
+    mlp_sizes: tuple[int, ...] = (16, 16)
+    eps: float = 1e-18
+
+    def __post_init__(self) -> None:
+        if self.processing not in ("sign_log", "clip"):
+            raise ValueError(
+                f"processing must be one of ['sign_log', 'clip']; got {self.processing!r}"
+            )
+
+    @property
+    def inputs(self) -> tuple[int, int]:
+        """Input features of the two GRUs."""
+        return (2, 1) if self.processing == "sign_log" else (1, 1)
+
+    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+        """Return the next hidden state and the step; see the class."""
+        if self.processing == "sign_log":
+            x1 = processing.sign_log(g, self.eps)
+            x2 = 2.0 * x1[1:]
+        else:
+            x1, x2 = processing.raw(g), processing.raw(g * g)
+        hidden, ab, c = self._advance(meta_params, hidden, x1, x2)
+        q = jnp.tanh(ab[0] + 1.0)
+        gate = jax.lax.stop_gradient((q >= 0).astype(q.dtype) - q) + q
+        m = jnp.sign(g) * gate * jnp.exp(ab[1])
+        return hidden, m / jnp.sqrt(jnp.exp(c[0]) + self.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim4RLB(_TwoNetworks):
+    """Form B (the RLC 2024 release): raw clipped gradients, one dense layer per GRU.
+
+    ``b = Dense1(GRU1(g))``, ``c = Dense2(GRU2(g^2))``; the step is
+    ``sgn(g) * exp(b) / sqrt(exp(c) + eps)``.
+
+    Attributes:
+        grad_clip: Elementwise bound on the gradient; ``None`` for none.
+        hidden_size: Units of each GRU.
+        mlp_sizes: Hidden sizes of each MLP; none in the published form.
+        eps: Added inside the square root.
+    """
+
+    name: ClassVar[str] = "optim4rl_b"
+    outputs: ClassVar[int] = 1
+    inputs: ClassVar[tuple[int, int]] = (1, 1)
+
+    grad_clip: float | None = 1.0
+    hidden_size: int = 8
+    mlp_sizes: tuple[int, ...] = ()
+    eps: float = 1e-8
+
+    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+        """Return the next hidden state and the step; see the class."""
+        x1, x2 = processing.raw(g), processing.raw(g * g)
+        hidden, b, c = self._advance(meta_params, hidden, x1, x2)
+        m = jnp.sign(g) * jnp.exp(b[0])
+        return hidden, m * jax.lax.rsqrt(jnp.exp(c[0]) + self.eps)

@@ -1,0 +1,32 @@
+"""Gradient processing: what a learned optimizer sees of a gradient.
+
+Functions map a gradient vector ``[P]`` to network inputs ``[features, P]``.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def clip(g: jax.Array, bound: float | None) -> jax.Array:
+    """Clip elementwise to ``[-bound, bound]``; ``None`` leaves the gradient alone."""
+    return g if bound is None else jnp.clip(g, -bound, bound)
+
+
+def raw(g: jax.Array) -> jax.Array:
+    """Return the gradient itself, ``[1, P]``."""
+    return g[None]
+
+
+def sign_log(g: jax.Array, eps: float = 1e-18) -> jax.Array:
+    """Return sign and log magnitude, ``[2, P]``: the paper's gradient processing."""
+    return jnp.stack([jnp.sign(g), jnp.log(jnp.abs(g) + eps)])
+
+
+def log_scaled(g: jax.Array, p: float = 10.0, eps: float = 1e-8) -> jax.Array:
+    """Return the two-branch log scaling of Andrychowicz et al. (2016, appendix A), ``[2, P]``.
+
+    ``(log(|g| + eps) / p, sign g)`` where the first is at least -1, else ``(-1, exp(p) g)``.
+    """
+    log = jnp.log(jnp.abs(g) + eps) / p
+    large = log >= -1.0
+    return jnp.stack([jnp.where(large, log, -1.0), jnp.where(large, jnp.sign(g), jnp.exp(p) * g)])

@@ -1,0 +1,50 @@
+"""Optimizers by name."""
+
+from typing import Any
+
+from l2o.errors import ConfigError, unknown_name
+from l2o.optimizers.base import LearnedOptimizer
+from l2o.optimizers.optim4rl import Optim4RLA, Optim4RLB
+from l2o.optimizers.structures import L2LGD2, LinearOptim
+
+_LEARNED: dict[str, type[LearnedOptimizer]] = {
+    cls.name: cls for cls in (Optim4RLA, Optim4RLB, LinearOptim, L2LGD2)
+}
+
+
+def list_optimizers() -> list[str]:
+    """Return the names of the learned optimizers, sorted."""
+    return sorted(_LEARNED)
+
+
+def make_optimizer(name: str, **hyperparameters: Any) -> LearnedOptimizer:
+    """Build a learned optimizer by name.
+
+    Args:
+        name: One of :func:`list_optimizers`.
+        **hyperparameters: Arguments of its class, for example ``grad_clip=None``.
+
+    Returns:
+        The optimizer: ``init_meta(key)`` and ``transform(meta_params, learning_rate)``.
+
+    Raises:
+        L2OError: The name is unknown (the message gives the nearest valid one), or a
+            hyperparameter is unknown or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, l2o, optax
+        >>> optimizer = l2o.make_optimizer("optim4rl_b")
+        >>> tx = optimizer.transform(optimizer.init_meta(jax.random.key(0)), learning_rate=0.1)
+        >>> params = jnp.array([1.0, -2.0])
+        >>> updates, state = tx.update(2 * params, tx.init(params))
+        >>> bool((jnp.abs(optax.apply_updates(params, updates)) < jnp.abs(params)).all())
+        True
+    """
+    if name not in _LEARNED:
+        raise unknown_name("learned optimizer", name, _LEARNED)
+    if isinstance(hyperparameters.get("mlp_sizes"), list):  # JSON and YAML have no tuples
+        hyperparameters = hyperparameters | {"mlp_sizes": tuple(hyperparameters["mlp_sizes"])}
+    try:
+        return _LEARNED[name](**hyperparameters)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer '{name}': {error}.") from None

@@ -1,0 +1,188 @@
+"""The stage `report`: from the files of a run to one HTML page and its figures."""
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from l2o.evaluation.statistics import FINAL_SHARE
+from l2o.files import write_text
+from l2o.report import compare, cost, figures, svg, tables, text
+from l2o.report.claims import all_claims
+from l2o.report.load import Results, load
+from l2o.report.style import recipe_lines
+from l2o.report.svg import Drawing
+
+_GLOSSARY = (
+    ("agent", "A policy and a value network, trained by A2C (toy tasks) or PPO (Brax)."),
+    ("task", "An environment, an agent algorithm and its hyperparameters."),
+    ("optimizer", "What updates an agent's parameters: classical (optax) or learned."),
+    ("meta-parameters", "The weights of a learned optimizer."),
+    ("inner step", "One update of an agent."),
+    ("outer step", "One update of the meta-parameters."),
+    ("unroll length K", "Inner steps per outer step."),
+    ("lifetime", "An agent's training from initialisation to reset."),
+    ("pipeline training", "Agents are reset at staggered outer steps: all ages are present."),
+    ("recipe", "All that defines one meta-training run, but for its seed."),
+    ("checkpoint", "The meta-parameters after some outer step; step 0 is untrained."),
+    ("champion", "The checkpoint chosen on the validation tasks."),
+    ("scale", "A named set of budgets: smoke, quick, paper."),
+    ("validation task", "Used to choose the champion, never to train or to test it."),
+    ("test task", "Used only for the transfer comparison."),
+    ("final return", "Mean return over the end of a lifetime; see how to read the numbers."),
+)
+
+
+def build_report(results: Path, out: Path) -> None:
+    """Write the report of a run and its figures.
+
+    Args:
+        results: Folder of a scale, ``results/<scale>``.
+        out: The page; the figures go to ``figures/`` beside it, as SVG and PNG.
+
+    Raises:
+        ConfigError: The run's ``config.json`` is missing or invalid.
+        ResultsError: A file of a job that was run is missing or truncated.
+    """
+    run = load(results)
+    drawn = {drawing.name: svg.save(drawing, out.parent / "figures") for drawing in _drawings(run)}
+    write_text(out, _template().render(_context(run, drawn)))
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    filters = (text.count, text.listing, text.number, text.optimizer_name, text.rate)
+    environment.filters.update({function.__name__: function for function in filters})
+    return environment.get_template("template.html.j2")
+
+
+def _context(run: Results, drawn: dict[str, Markup]) -> dict[str, Any]:
+    """Return what the template writes about."""
+    settings = run.config
+    return {
+        "run": run,
+        "config": settings,
+        "recipe": settings.recipes[settings.select.recipe],
+        "resolved": settings.model_dump_json(indent=2),
+        "date": _date(run),
+        "commit": cost.commits(run.jobs),
+        "claims": all_claims(run),
+        "figures": drawn,
+        "tables": _tables(run),
+        "ablations": {name: _ablation(run, name) for name in run.ablations},
+        "costs": cost.of_jobs(run.jobs),
+        "stages": cost.by_stage(run.jobs),
+        "phases": cost.PHASES,
+        "environment": cost.environment(run.jobs),
+        "glossary": _GLOSSARY,
+        "final_share": FINAL_SHARE,
+        "min_seeds": compare.MIN_SEEDS,
+    }
+
+
+def _date(run: Results) -> str:
+    """Return the day on which the last job ended: equal results give an equal report."""
+    ends = [datetime.datetime.fromisoformat(job.record["ended"]) for job in run.jobs]
+    return max(ends).date().isoformat() if ends else text.NOTHING
+
+
+def _tables(run: Results) -> dict[str, Any]:
+    """Return the tables outside the ablations; those of stages that were not run are left out."""
+    found: dict[str, Any] = {
+        "toy": tables.final_returns(run),
+        "toy_comparisons": tables.champion_comparisons(_toy_curves(run)),
+        "meta_training": tables.meta_training(run),
+        "tuning": {task: tables.tuning(part) for task, part in run.baselines.items()},
+        "transfer_tuning": {task: tables.tuning(part) for task, part in run.transfer.items()},
+        "transfer": {task: tables.transfer(part) for task, part in run.transfer.items()},
+        "transfer_comparisons": tables.champion_comparisons(
+            {task: part.curves for task, part in run.transfer.items()}
+        ),
+    }
+    if run.selection is not None:
+        found["selection"] = tables.selection(run.selection)
+    return found
+
+
+def _toy_curves(run: Results) -> dict[str, pd.DataFrame]:
+    """Return the learning curves of the toy tasks by task and role."""
+    tasks = run.config.toy_evaluation_tasks
+    found = {f"{task} ({run.role(task)})": run.toy_curves(task) for task in tasks}
+    return {title: curves for title, curves in found.items() if not curves.empty}
+
+
+def _ablation(run: Results, name: str) -> dict[str, Any]:
+    """Return the question of an ablation and the tables that answer it."""
+    variants, results = run.variants(name), run.ablations[name]
+    finals = compare.ablation_finals(results.curves)
+    gains = (c for recipe in variants for c in compare.compare_stages(finals, recipe))
+    return {
+        "title": name.replace("_", " "),
+        "question": run.config.ablations[name].question,
+        "tasks": list(results.summary["task"].unique()),
+        "returns": tables.ablation(results.summary, variants),
+        "pairs": tables.variant_comparisons(
+            compare.compare_pairs(finals, list(variants)), variants
+        ),
+        "gains": tables.variant_comparisons(gains, variants),
+    }
+
+
+def _drawings(run: Results) -> Iterator[Drawing]:
+    """Yield every figure of the report."""
+    for task in run.config.toy_evaluation_tasks:
+        curves = run.toy_curves(task)
+        if not curves.empty:
+            title = f"{task} ({run.role(task)})"
+            figure = figures.learning_curves(curves, title)
+            yield Drawing(f"toy_{task}", figure, f"Learning curves on {task}")
+    if run.meta_training:
+        yield from _meta_training_drawings(run)
+    if run.selection is not None:
+        figure = figures.selection(run.selection.scores, run.selection.champion["outer_step"])
+        yield Drawing("selection", figure, "Validation score of every checkpoint")
+    for task, evaluation in run.transfer.items():
+        figure = figures.learning_curves(evaluation.curves, f"{task} (test)")
+        yield Drawing(f"transfer_{task}", figure, f"Learning curves on the test task {task}")
+    for name, ablation in run.ablations.items():
+        for task, rows in ablation.summary.groupby("task", sort=False):
+            figure = figures.ablation(rows, run.variants(name), str(task))
+            yield Drawing(
+                f"ablation_{name}_{task}", figure, f"Final returns of the variants on {task}"
+            )
+
+
+def _meta_training_drawings(run: Results) -> Iterator[Drawing]:
+    recipes = list(dict.fromkeys(recipe for recipe, _ in run.meta_training))
+    lines = recipe_lines(recipes, run.config.select.recipe)
+    columns = dict.fromkeys(
+        column
+        for table in run.meta_training.values()
+        for column in table.columns
+        if column.endswith("/return")
+    )
+    for column in columns:
+        task = column.removesuffix("/return")
+        figure = figures.meta_training(
+            run.meta_training, column, lines, f"Population return on {task}", "return"
+        )
+        yield Drawing(f"meta_return_{task}", figure, f"Population return on {task}, per recipe")
+    figure = figures.meta_training(
+        run.meta_training,
+        "meta_gradient_norm",
+        lines,
+        "Norm of the meta-gradient",
+        "norm",
+        log=True,
+    )
+    yield Drawing("meta_gradient_norm", figure, "Norm of the meta-gradient, per recipe")

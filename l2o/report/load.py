@@ -1,0 +1,210 @@
+"""Reads the files of a run, each checked; what was not run is left out and named."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from l2o import config
+from l2o.errors import ResultsError
+from l2o.files import read_json, read_table
+from l2o.jobs import Job, find_jobs
+from l2o.runs import RECORD
+
+# The columns of l2o.evaluation.evaluate.CURVE_COLUMNS that are used here; that module loads jax.
+CURVE_COLUMNS = ("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return")
+TUNING_COLUMNS = ("task", "optimizer", "learning_rate", "mean", "seeds")
+SCORE_COLUMNS = ("task", "step", "final", "se", "seeds", "score")
+SUMMARY_COLUMNS = (
+    *("variant", "recipe", "meta_seed", "task", "role", "stage"),
+    *("mean", "se", "low", "high", "seeds"),
+)
+CHAMPION_KEYS = ("recipe", "seed", "outer_step", "score", "learning_rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Optimizers on one task: learning curves at the chosen rates, and how these were chosen."""
+
+    curves: pd.DataFrame
+    tuning: pd.DataFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Scores of all checkpoints, the winner, and its curves on the toy tasks."""
+
+    scores: pd.DataFrame
+    champion: dict[str, Any]
+    comparison: pd.DataFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class AblationResults:
+    """Final returns per variant, and the learning curves behind them."""
+
+    summary: pd.DataFrame
+    curves: pd.DataFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All that a run left below ``results/<scale>/``.
+
+    Attributes:
+        config: The resolved configuration.
+        baselines: By toy task.
+        meta_training: Metrics by recipe and seed.
+        selection: None if not run.
+        transfer: By test task.
+        ablations: By name.
+        jobs: Records of all jobs, oldest first.
+        missing: Folders of the jobs that were not run, relative to the scale's.
+    """
+
+    config: config.Config
+    baselines: dict[str, Evaluation]
+    meta_training: dict[tuple[str, int], pd.DataFrame]
+    selection: Selection | None
+    transfer: dict[str, Evaluation]
+    ablations: dict[str, AblationResults]
+    jobs: list[Job]
+    missing: list[str]
+
+    def toy_curves(self, task: str) -> pd.DataFrame:
+        """Return the curves of a toy task: the champion's, its initialisation's, the baselines'."""
+        parts = []
+        if self.selection is not None:
+            comparison = self.selection.comparison
+            parts.append(comparison[comparison["task"] == task])
+        if task in self.baselines:
+            parts.append(self.baselines[task].curves)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    @property
+    def training_tasks(self) -> list[str]:
+        """Meta-training tasks of the recipe that is selected from."""
+        return [task.task for task in self.config.recipes[self.config.select.recipe].tasks]
+
+    def variants(self, ablation: str) -> dict[str, str]:
+        """Return the recipes of an ablation, and what each is called; the selected one leads."""
+        recipes = self.config.ablations[ablation].recipes
+        selected = self.config.select.recipe
+        return dict(sorted(recipes.items(), key=lambda item: item[0] != selected))
+
+    def role(self, task: str) -> str:
+        """Return what a toy task serves for."""
+        return "meta-training" if task in self.training_tasks else "validation"
+
+
+def load(folder: Path) -> Results:
+    """Read a run.
+
+    A job whose folder is absent or empty was not run; of any other every file must be whole.
+
+    Raises:
+        ConfigError: ``config.json`` is missing or invalid.
+        ResultsError: A file is missing, truncated, or lacks what the report needs.
+    """
+    settings = config.load(folder / "config.json")
+    absent = _Absent(folder)
+    return Results(
+        config=settings,
+        baselines={
+            task: _read_evaluation(path)
+            for task, path in absent.present("baselines", settings.toy_evaluation_tasks)
+        },
+        meta_training=_read_meta_training(settings, absent),
+        selection=next((_read_selection(path) for _, path in absent.present("", ["select"])), None),
+        transfer={
+            task: _read_evaluation(path)
+            for task, path in absent.present("transfer", settings.transfer.tasks)
+        },
+        ablations={
+            name: _read_ablation(path, settings.toy_evaluation_tasks)
+            for name, path in absent.present("ablations", settings.ablations)
+        },
+        jobs=_read_jobs(folder),
+        missing=absent.names,
+    )
+
+
+class _Absent:
+    """Keeps account of the jobs that were not run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.names: list[str] = []
+
+    def present(self, stage: str, names: Any) -> Iterator[tuple[str, Path]]:
+        """Yield the names, and their folders, of the jobs that were run."""
+        for name in names:
+            path = self._folder / stage / name
+            if path.is_dir() and any(path.iterdir()):
+                yield name, path
+            else:
+                self.names.append(path.relative_to(self._folder).as_posix())
+
+
+def _read_meta_training(
+    settings: config.Config, absent: _Absent
+) -> dict[tuple[str, int], pd.DataFrame]:
+    runs = {}
+    for recipe, definition in settings.recipes.items():
+        columns = ["step", "meta_gradient_norm", "skipped_steps"]
+        columns += [f"{task.task}/return" for task in definition.tasks]
+        folders = [f"seed_{seed}" for seed in settings.meta_seeds]
+        for name, path in absent.present(f"meta_train/{recipe}", folders):
+            table = _read_rows(path / "metrics.parquet", columns)
+            runs[recipe, int(name.removeprefix("seed_"))] = table
+    return runs
+
+
+def _read_evaluation(folder: Path) -> Evaluation:
+    return Evaluation(
+        curves=_read_rows(folder / "curves.parquet", CURVE_COLUMNS),
+        tuning=_read_rows(folder / "tuning.parquet", TUNING_COLUMNS),
+    )
+
+
+def _read_selection(folder: Path) -> Selection:
+    path = folder / "champion.json"
+    champion = read_json(path)
+    lacks = [key for key in CHAMPION_KEYS if key not in champion]
+    if lacks:
+        raise ResultsError(f"{path}: lacks {', '.join(lacks)}.")
+    return Selection(
+        scores=_read_rows(folder / "scores.parquet", SCORE_COLUMNS),
+        champion=champion,
+        comparison=_read_rows(folder / "comparison.parquet", CURVE_COLUMNS),
+    )
+
+
+def _read_ablation(folder: Path, tasks: list[str]) -> AblationResults:
+    identity = ("variant", "recipe", "meta_seed", "stage")
+    summary = _read_rows(folder / "summary.parquet", SUMMARY_COLUMNS)
+    places = {task: place for place, task in enumerate(tasks)}
+    return AblationResults(
+        summary=summary.sort_values("task", key=lambda names: names.map(places), kind="stable"),
+        curves=_read_rows(folder / "curves.parquet", (*CURVE_COLUMNS, *identity)),
+    )
+
+
+def _read_rows(path: Path, columns: Any) -> pd.DataFrame:
+    """Read a table that must not be empty, from the folder of a job that must have ended."""
+    table = read_table(path, columns)
+    if table.empty:
+        raise ResultsError(f"{path}: holds no rows; delete it and run again.")
+    if not (path.parent / RECORD).is_file():
+        raise ResultsError(f"{path.parent / RECORD}: no such file; run the job again.")
+    return table
+
+
+def _read_jobs(folder: Path) -> list[Job]:
+    errors: list[str] = []
+    jobs = find_jobs(folder, errors)
+    if errors:
+        raise ResultsError(errors[0])
+    return jobs

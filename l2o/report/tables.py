@@ -1,0 +1,224 @@
+"""The tables of the report."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from l2o.report import compare
+from l2o.report.compare import Comparison
+from l2o.report.load import Evaluation, Results, Selection
+from l2o.report.text import NOTHING, TIMES, count, interval, number, optimizer_name, rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        cells: Texts.
+        marked: Whether it stands out.
+        verdict: Style class of the second cell, if that holds a verdict.
+    """
+
+    cells: Sequence[str]
+    marked: bool = False
+    verdict: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table ready to be written.
+
+    Attributes:
+        head: Titles of the columns.
+        groups: Rows, under the title of their group; an empty title is not written.
+        words: How many leading columns hold words; the others hold numbers, set to the right.
+    """
+
+    head: Sequence[str]
+    groups: Mapping[str, Sequence[Row]]
+    words: int = 1
+
+
+_STATISTICS = ("mean", "s.e.", "95% interval", "seeds")
+_COMPARISON = ("verdict", "difference", "95% interval", "paired seeds")
+
+
+def final_returns(results: Results) -> Table:
+    """Return final returns on the toy tasks."""
+    groups = {}
+    for task in results.config.toy_evaluation_tasks:
+        curves = results.toy_curves(task)
+        if not curves.empty:
+            groups[f"{task} ({results.role(task)})"] = [
+                _return_row(row) for row in _summaries(curves)
+            ]
+    return Table(("optimizer", "learning rate", *_STATISTICS), groups)
+
+
+def transfer(evaluation: Evaluation) -> Table:
+    """Return final returns on one test task, with what was spent on each learning rate."""
+    trials = evaluation.tuning.groupby("optimizer")["seeds"].sum()
+    rows = [
+        _return_row(row, f"{trials.get(row['optimizer'], 0):g}")
+        for row in _summaries(evaluation.curves)
+    ]
+    return Table(("optimizer", "learning rate", *_STATISTICS, "tuning trials"), {"": rows})
+
+
+def _summaries(curves: pd.DataFrame) -> list[pd.Series]:
+    finals = compare.finals_of(curves)
+    table = compare.summary_of(finals, ["optimizer", "learning_rate"])
+    return [row for _, row in table.iterrows()]
+
+
+def _return_row(row: pd.Series, *more: str) -> Row:
+    cells = (optimizer_name(row["optimizer"]), rate(row["learning_rate"]), *_statistics(row), *more)
+    return Row(cells, marked=row["optimizer"] == "champion")
+
+
+def _statistics(row: pd.Series) -> tuple[str, ...]:
+    seeds = _seeds(row["seeds"], row.get("lost", 0))
+    return number(row["mean"]), number(row["se"]), interval(row["low"], row["high"]), seeds
+
+
+def _seeds(seeds: int, lost: int) -> str:
+    return f"{seeds}" + (f" ({lost} lost)" if lost else "")
+
+
+def champion_comparisons(evaluations: Mapping[str, pd.DataFrame]) -> Table:
+    """Compare the champion with everything else.
+
+    Args:
+        evaluations: Learning curves of one task each, by title.
+    """
+    groups = {}
+    for title, curves in evaluations.items():
+        found = compare.compare_optimizers(compare.finals_of(curves), "champion")
+        groups[title] = [_comparison_row(optimizer_name(c.reference), c) for c in found]
+    return Table(("champion against", *_COMPARISON), groups, words=2)
+
+
+def variant_comparisons(found: Iterable[Comparison], names: Mapping[str, str]) -> Table:
+    """Return comparisons of the variants of an ablation, one group per pair.
+
+    Args:
+        found: The comparisons.
+        names: What each recipe is called.
+    """
+    groups: dict[str, list[Row]] = {}
+    for comparison in found:
+        reference = names.get(comparison.reference, "its untrained initialisation")
+        title = f"{names[comparison.subject]} against {reference}"
+        groups.setdefault(title, []).append(_comparison_row(comparison.task, comparison))
+    return Table(("task", *_COMPARISON), groups, words=2)
+
+
+def _comparison_row(name: str, comparison: Comparison) -> Row:
+    cells = (
+        name,
+        comparison.verdict.value,
+        number(comparison.difference, signed=True),
+        interval(comparison.low, comparison.high, signed=True),
+        _seeds(comparison.seeds, comparison.lost),
+    )
+    return Row(cells, verdict=comparison.verdict.slug)
+
+
+def selection(chosen: Selection) -> Table:
+    """Return checkpoints x validation tasks; the winner is marked."""
+    tasks = list(chosen.scores["task"].unique())
+    cells = {(row["step"], row["task"]): row for _, row in chosen.scores.iterrows()}
+    rows = []
+    for step, mean in chosen.scores.groupby("step")["score"].mean().items():
+        wins = step == chosen.champion["outer_step"]
+        name = f"{step:,}" + (" (untrained)" if step == 0 else "")
+        row = [name + (" \N{BLACK STAR}" if wins else "")]
+        for task in tasks:
+            row += _score_cells(cells.get((step, task)))
+        rows.append(Row((*row, number(mean)), marked=wins))
+    head = [title for task in tasks for title in (f"{task}: final return ± s.e.", "score")]
+    return Table(("outer step", *head, "mean score"), {"": rows})
+
+
+def _score_cells(row: pd.Series | None) -> list[str]:
+    if row is None:
+        return [NOTHING, NOTHING]
+    error = number(row["se"])
+    final = number(row["final"]) + ("" if error == NOTHING else f" ± {error}")
+    return [final, number(row["score"])]
+
+
+def meta_training(results: Results) -> Table:
+    """Return one row per meta-training run."""
+    seconds = {
+        (job.record["tags"].get("recipe"), job.record.get("seed")): job.record["timings"]["run_s"]
+        for job in results.jobs
+        if job.record["stage"] == "meta_train" and job.finished
+    }
+    rows = []
+    for (recipe, seed), table in results.meta_training.items():
+        returns = table[f"{results.config.recipes[recipe].tasks[0].task}/return"]
+        steps, run_s = int(table["step"].iloc[-1]), float(seconds.get((recipe, seed), 0))
+        shown = (number(value) for value in (returns.iloc[0], returns.iloc[-1], returns.max()))
+        skipped = f"{table['skipped_steps'].iloc[-1]:g}"
+        speed = number(steps / run_s) if run_s else NOTHING
+        rows.append(Row((recipe, f"{seed}", f"{steps:,}", *shown, skipped, speed)))
+    head = ("recipe", "seed", "outer steps", "first return", "last return", "best return")
+    return Table((*head, "skipped steps", "outer steps per second"), {"": rows})
+
+
+def ablation(summary: pd.DataFrame, names: Mapping[str, str]) -> Table:
+    """Return final returns of every variant of an ablation, trained and untrained."""
+    several = summary["meta_seed"].nunique() > 1
+    places = {recipe: place for place, recipe in enumerate(names)}
+    table = summary.sort_values(
+        ["recipe", "meta_seed", "stage"],
+        key=lambda column: column.map(places) if column.name == "recipe" else column,
+    )
+    groups = {}
+    for task in summary["task"].unique():
+        part = table[table["task"] == task]
+        role = part["role"].iloc[0].replace("training", "meta-training")
+        groups[f"{task} ({role})"] = [
+            Row(
+                (
+                    names.get(row["recipe"], row["variant"])
+                    + (f", seed {row['meta_seed']}" if several else ""),
+                    row["stage"],
+                    *_statistics(row),
+                )
+            )
+            for _, row in part.iterrows()
+        ]
+    return Table(("variant", "stage", *_STATISTICS), groups, words=2)
+
+
+def tuning(evaluation: Evaluation) -> Table:
+    """Return the grid of learning rates: mean final returns, the chosen ones in the last column."""
+    grid = compare.in_order(evaluation.tuning)
+    rates = sorted(grid["learning_rate"].unique())
+    chosen = evaluation.curves.groupby("optimizer")["learning_rate"].first()
+    rows = []
+    for label, part in grid.groupby("optimizer", sort=False):
+        means = part.set_index("learning_rate")["mean"]
+        tried = (number(means.get(value)) for value in rates)
+        picked = _chosen(chosen.get(label), list(means.index))
+        rows.append(Row((optimizer_name(label), *tried, _trials(part), picked)))
+    return Table(("optimizer", *map(rate, rates), "trials", "chosen"), {"": rows})
+
+
+def _trials(part: pd.DataFrame) -> str:
+    seeds = count(int(part["seeds"].max()), "seed")
+    return f"{len(part)} {TIMES} {seeds} = {int(part['seeds'].sum())}"
+
+
+def _chosen(value: float | None, grid: list[float]) -> str:
+    """Write the chosen rate, and whether the grid may be too narrow around it."""
+    if value is None:
+        return NOTHING
+    if len(grid) == 1:
+        return f"{rate(value)} (the only one)"
+    at_edge = value <= min(grid) or value >= max(grid)
+    return rate(value) + (" (edge of the grid)" if at_edge else "")

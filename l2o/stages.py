@@ -1,0 +1,72 @@
+"""What the result of a stage depends on, for the workflow to know when to run it again.
+
+Snakemake's own triggers follow neither an imported package nor the parts of one configuration
+file. Each rule therefore carries two parameters from here. Imports no jax.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from l2o.config import Config
+from l2o.errors import unknown_name
+
+_PACKAGE = Path(__file__).parent
+_LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
+_SOURCES = {
+    "baselines": (*_LIBRARY, "evaluation"),
+    "meta_train": (*_LIBRARY, "meta", "checkpoint.py"),
+    "select": (*_LIBRARY, "evaluation"),
+    "transfer": (*_LIBRARY, "evaluation"),
+    "ablate": (*_LIBRARY, "evaluation"),
+    "report": ("report", "evaluation/statistics.py"),
+    "track": ("tracking.py", "model_registry.py", "jobs.py"),
+}
+
+
+def code_version(stage: str) -> str:
+    """Return a digest of the source files that a stage's result depends on."""
+    if stage not in _SOURCES:
+        raise unknown_name("stage", stage, _SOURCES)
+    digest = hashlib.sha256()
+    for source in _SOURCES[stage]:
+        path = _PACKAGE / source
+        files = sorted(path.rglob("*.*")) if path.is_dir() else [path]
+        for file in files:
+            if "__pycache__" not in file.parts:
+                digest.update(file.relative_to(_PACKAGE).as_posix().encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def settings_version(config: Config, stage: str, name: str = "") -> str:
+    """Return a digest of the settings that a stage's result depends on.
+
+    Args:
+        config: The configuration.
+        stage: The stage.
+        name: Which of its jobs: a task, a recipe, an ablation.
+    """
+    text = json.dumps(_settings(config, stage, name), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _settings(config: Config, stage: str, name: str) -> object:
+    whole = config.model_dump()
+    selected = whole["recipes"][config.select.recipe]
+    agents = {key: selected[key] for key in ("interior", "timeout_terminates")}
+    tasks = {task: whole["toy_tasks"][task] for task in config.toy_evaluation_tasks}
+    match stage:
+        case "meta_train":
+            return whole["recipes"][name]
+        case "baselines":
+            return [whole["baselines"], tasks[name], agents]
+        case "select":
+            return [whole["select"], tasks, agents, config.baselines.seeds]
+        case "transfer":
+            return [whole["transfer"], config.baselines.optimizers]
+        case "ablate":
+            ablation = whole["ablations"][name]
+            return [ablation, tasks, agents, config.evaluation_seeds, config.meta_seeds]
+        case _:
+            return whole

@@ -1,0 +1,85 @@
+"""Tasks by name: an environment, the agent algorithm that learns it, and published budgets."""
+
+import dataclasses
+import functools
+
+import gymnax
+
+from l2o.agents.a2c import A2C, A2CHyperparameters
+from l2o.errors import unknown_name
+from l2o.tasks import gridworlds
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyTask:
+    """A toy task, learned by A2C.
+
+    Attributes:
+        name: Its name here.
+        env_id: Its name in gymnax.
+        torso: Network torso, see :class:`l2o.agents.networks.ActorCritic`.
+        environments: Published number of environments of one agent.
+        updates: Published number of agent updates (5e6 environment steps in all).
+    """
+
+    name: str
+    env_id: str
+    torso: str
+    environments: int = 512
+    updates: int = 488
+
+
+TOY_TASKS: dict[str, ToyTask] = {
+    name: ToyTask(name, name, "D32" if name.startswith("small") else "C16-D32")
+    for name in gridworlds.SPECS
+} | {"catch": ToyTask("catch", "Catch-bsuite", "D256")}
+
+BRAX_TASKS = (
+    "ant",
+    "halfcheetah",
+    "hopper",
+    "humanoid",
+    "humanoidstandup",
+    "inverted_double_pendulum",
+    "inverted_pendulum",
+    "pusher",
+    "reacher",
+    "swimmer",
+    "walker2d",
+)
+
+
+def list_tasks() -> list[str]:
+    """Return the names of all tasks, sorted."""
+    return sorted([*TOY_TASKS, *BRAX_TASKS])
+
+
+def toy_task(name: str) -> ToyTask:
+    """Return a toy task by name.
+
+    Raises:
+        L2OError: The name is unknown; the message gives the nearest valid one.
+    """
+    if name not in TOY_TASKS:
+        raise unknown_name("toy task", name, TOY_TASKS)
+    return TOY_TASKS[name]
+
+
+@functools.lru_cache
+def make_a2c(
+    name: str, torso: str | None = None, interior: bool = True, timeout_terminates: bool = True
+) -> A2C:
+    """Build the A2C agent of a toy task.
+
+    Args:
+        name: A toy task.
+        torso: Another network torso than the published one.
+        interior: Leave a gridworld's wall border, always zero, out of the observation. This halves
+            the small networks; the paper's agents see the border.
+        timeout_terminates: Treat time-outs as terminations, as published.
+    """
+    task = toy_task(name)
+    options = {"interior": interior} if name in gridworlds.SPECS else {}
+    env, env_params = gymnax.make(task.env_id, **options)
+    hyperparameters = A2CHyperparameters(timeout_terminates=timeout_terminates)
+    return A2C(env, env_params, torso or task.torso, hyperparameters)

@@ -1,0 +1,387 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from l2o import config
+from l2o.errors import ResultsError
+from l2o.files import write_json, write_table
+from l2o.report import compare, load
+from l2o.report.build import build_report
+from l2o.report.claims import all_claims
+from l2o.report.compare import Verdict
+from l2o.report.figures import band, spread
+from l2o.report.text import TIMES, count, duration, interval, number
+
+SEEDS = 8
+POINTS = 20
+# Final returns by construction, the same for every task: the champion is better than its untrained
+# initialisation and sign descent, worse than Adam, and RMSProp differs from it by noise alone.
+FINALS = {"champion": 8.0, "untrained": 5.0, "adam": 9.0, "rmsprop": 8.0, "sign": 7.0}
+RATES = {"champion": 0.003, "untrained": 0.003, "adam": 0.01, "rmsprop": 0.003, "sign": 0.03}
+GRID = (0.003, 0.01, 0.03)
+
+
+def make_curves(task: str, finals: dict, seeds: int = SEEDS, updates: int = 100, **extra):
+    """Curves whose last points are ``finals`` up to a zero-mean offset, the same for each label."""
+    rows = []
+    for label, final in finals.items():
+        offsets = np.linspace(-0.5, 0.5, seeds)
+        if label == "rmsprop":
+            offsets = offsets[::-1]
+        for seed, offset in enumerate(offsets):
+            for point in range(1, POINTS + 1):
+                share = 1 - 0.7 ** (point if point < POINTS - 1 else 99)
+                rows.append(
+                    {
+                        "task": task,
+                        "optimizer": label,
+                        "learning_rate": RATES.get(label, 0.003),
+                        "seed": seed,
+                        "update": point * updates // POINTS,
+                        "env_steps": point * updates // POINTS * 1280,
+                        "return": share * (final + offset),
+                        "episodes": 10.0,
+                    }
+                    | extra
+                )
+    return pd.DataFrame(rows)
+
+
+def make_tuning(task: str, labels) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            (task, label, rate, FINALS[label] - i, 2)
+            for label in labels
+            for i, rate in enumerate(GRID)
+        ],
+        columns=["task", "optimizer", "learning_rate", "mean", "seeds"],
+    )
+
+
+def write_record(folder: Path, stage: str, import_s: float = 2.0, **tags) -> None:
+    record = {
+        "stage": stage,
+        "status": "finished",
+        "started": "2026-01-02T03:04:05+00:00",
+        "ended": "2026-01-02T03:05:17+00:00",
+        "config": {},
+        "seed": 0,
+        "tags": tags,
+        "results": {},
+        "timings": {"import_s": import_s, "compile_s": 10.0, "run_s": 60.0, "total_s": 72.0},
+        "peak_memory_bytes": 3 * 2**29,
+        "device": {"kind": "cpu", "platform": "cpu", "count": 1, "peak_memory_bytes": None},
+        "host_cores": 2,
+        "git_commit": "0123456789abcdef0123",
+        "git_dirty": False,
+        "versions": {"jax": "0.11.1"},
+        "python": "3.11.9",
+    }
+    write_json(folder / "run.json", record)
+
+
+def write_evaluation(folder: Path, stage: str, task: str, finals: dict, tuned_on: str) -> None:
+    write_table(folder / "curves.parquet", make_curves(task, finals))
+    write_table(folder / "tuning.parquet", make_tuning(tuned_on, finals))
+    write_json(folder / "tuned.json", {label: RATES[label] for label in finals})
+    write_record(folder, stage, task=task)
+
+
+def write_selection(folder: Path, tasks: list[str], validation: list[str]) -> None:
+    steps = range(0, 201, 20)
+    scores = [
+        (task, step, 5 + step / 50, 0.21, 4, step / 180 if step < 160 else 0.6)
+        for task in validation
+        for step in steps
+    ]
+    columns = ["task", "step", "final", "se", "seeds", "score"]
+    write_table(folder / "scores.parquet", pd.DataFrame(scores, columns=columns))
+    learned = {name: FINALS[name] for name in ("champion", "untrained")}
+    write_table(folder / "comparison.parquet", pd.concat([make_curves(t, learned) for t in tasks]))
+    champion = {"recipe": "optim4rl_b", "seed": 0, "outer_step": 140, "score": 0.777}
+    write_json(folder / "champion.json", champion | {"learning_rate": 0.003, "sha256": "0"})
+    write_record(folder, "select", recipe="optim4rl_b")
+
+
+def write_ablation(folder: Path, settings: config.Config, name: str) -> None:
+    frames, rows = [], []
+    training = settings.recipes[settings.select.recipe].tasks[0].task
+    for place, (recipe, variant) in enumerate(settings.ablations[name].recipes.items()):
+        for stage, gain in (("trained", 2.5), ("untrained", 0.0)):
+            identity = {"variant": variant, "recipe": recipe, "meta_seed": 0, "stage": stage}
+            for task in settings.toy_evaluation_tasks:
+                final = 5.0 + gain - place
+                frames.append(make_curves(task, {f"{recipe}/{stage}": final}, **identity))
+                role = "training" if task == training else "validation"
+                numbers = {"mean": final, "se": 0.1, "low": final - 0.2, "high": final + 0.2}
+                rows.append(identity | {"task": task, "role": role, "seeds": SEEDS} | numbers)
+    write_table(folder / "summary.parquet", pd.DataFrame(rows))
+    write_table(folder / "curves.parquet", pd.concat(frames))
+    write_record(folder, "ablation", recipe=name)
+
+
+def write_meta_training(folder: Path, recipe: str, task: str) -> None:
+    steps = np.arange(5, 201, 5)
+    noise = np.random.default_rng(len(recipe)).normal(size=len(steps))
+    table = {
+        "step": steps,
+        f"{task}/return": 3 - 2 * np.exp(-steps / 60) + 0.1 * noise,
+        f"{task}/meta_loss": 0.1,
+        "meta_gradient_norm": np.exp(0.4 * noise - 2),
+        "meta_update_norm": 0.01,
+        "skipped_steps": 0.0,
+    }
+    write_table(folder / "metrics.parquet", pd.DataFrame(table))
+    write_record(folder, "meta_train", recipe=recipe)
+
+
+def write_results(root: Path, scale: str = "quick") -> Path:
+    """Write the files of a whole run with known numbers."""
+    settings = config.build(config.read_yaml("config/config.yaml") | {"scale": scale})
+    root = root / scale
+    config.write(settings, root / "config.json")
+    tasks = settings.toy_evaluation_tasks
+    classical = {name: FINALS[name] for name in settings.baselines.optimizers}
+    for task in tasks:
+        write_evaluation(root / "baselines" / task, "baselines", task, classical, task)
+    for recipe in settings.recipes:
+        write_meta_training(root / "meta_train" / recipe / "seed_0", recipe, tasks[0])
+    write_selection(root / "select", tasks, settings.select.tasks)
+    for task in settings.transfer.tasks:
+        tuned_on = settings.transfer.tuning_task
+        write_evaluation(root / "transfer" / task, "transfer", task, FINALS, tuned_on)
+    for name in settings.ablations:
+        write_ablation(root / "ablations" / name, settings, name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    return write_results(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def page(results) -> str:
+    build_report(results, results / "report.html")
+    return (results / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    monkeypatch.setattr("l2o.report.build._drawings", lambda run: iter(()))
+
+
+def text_of(page: str) -> str:
+    """Return what a reader sees, on one line."""
+    page = re.sub(r"<(svg|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+class References(HTMLParser):
+    """Collects elements, identifiers, and everything that a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.fetched: list[str] = []
+        self.identifiers: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.identifiers.append(value)
+            if name in {"src", "href", "xlink:href", "data", "srcset"} and value[:1] != "#":
+                self.fetched.append(value)
+
+
+def test_page_needs_nothing_else(page):
+    references = References()
+    references.feed(page)
+    assert references.fetched == []
+    assert not references.tags & {"script", "link", "iframe", "object", "img"}
+    assert "@import" not in page
+    assert not re.search(r"url\((?!['\"]?#)", page)
+    assert len(references.identifiers) == len(set(references.identifiers))
+
+
+def test_figures_are_inlined_and_written(page, results):
+    names = {path.stem for path in (results / "figures").glob("*.svg")}
+    assert names == {path.stem for path in (results / "figures").glob("*.png")}
+    assert {"toy_catch", "selection", "transfer_inverted_double_pendulum"} <= names
+    assert {"meta_gradient_norm", "ablation_inductive_bias_small_dense_short"} <= names
+    assert page.count("<svg") == len(names)
+
+
+def test_claims_follow_from_the_numbers(page):
+    text = text_of(page)
+    assert (
+        "supported Meta-training improved the optimizer. The champion is better than its untrained "
+        "initialisation: mean final return 8.00 against 5.00, difference +3.00, 95% interval "
+        "[+3.00, +3.00] over 8 paired seeds." in text
+    )
+    assert "do not overlap." in text
+    assert "contradicted The meta-trained optimizer beats tuned Adam." in text
+    assert "The champion is worse than Adam: mean final return 8.00 against 9.00" in text
+    assert "not supported The meta-trained optimizer beats tuned RMSProp." in text
+    assert "The champion is not distinguishable from RMSProp" in text
+    assert "The champion is better than sign descent" in text
+
+
+def test_tables_hold_the_numbers(page):
+    text = text_of(page)
+    assert "140 ★" in text and "score 0.78" in text
+    assert "champion 0.003 8.00 0.12 [7.77, 8.23] 8 6" in text  # transfer: 3 rates x 2 seeds
+    assert f"Adam 9.00 8.00 7.00 3 {TIMES} 2 seeds = 6 0.01" in text
+    assert "0.03 (edge of the grid)" in text
+    assert "1 min 12 s" in text and "1.50 GiB" in text
+    assert "0123456789ab" in text and "finished 2026-01-02" in text
+    assert 'make run ARGS="--config scale=quick"' in text and "make ui" in text
+    assert "too small to say anything" not in text
+
+
+def test_ablations_are_answered(results):
+    groups = {group.title: group for group in all_claims(load.load(results))}
+    group = groups["Ablation: inductive bias"]
+    first = group.claims[0]
+    assert first.statement == "Optim4RL (form B) against L2LGD2:"
+    assert first.status == "better"
+    assert "better on small_dense_short (+2.00 [+2.00,\N{NO-BREAK SPACE}+2.00])" in first.evidence
+    assert len(group.claims) == 3
+    assert "over 9 pairs of variant and task: 9 better." in group.note
+
+
+def test_smoke_says_that_it_says_nothing(tmp_path, without_figures):
+    root = write_results(tmp_path, "smoke")
+    build_report(root, root / "report.html")
+    assert "too small to say anything" in text_of((root / "report.html").read_text())
+
+
+def test_parts_that_were_not_run_are_left_out(tmp_path, without_figures):
+    root = tmp_path / "quick"
+    settings = config.build(config.read_yaml("config/config.yaml"))
+    config.write(settings, root / "config.json")
+    build_report(root, root / "report.html")
+    text = text_of((root / "report.html").read_text())
+    assert "Left out, because it was not run: baselines/small_dense_short, " in text
+    assert "Left out: no ablation was run." in text
+    assert "Nothing yet: no comparison was run." in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "baselines/catch/curves.parquet",
+        "meta_train/linear/seed_0/metrics.parquet",
+        "select/scores.parquet",
+        "ablations/inductive_bias/summary.parquet",
+    ],
+)
+def test_damaged_table_is_named(tmp_path, name):
+    root = write_results(tmp_path)
+    (root / name).write_bytes((root / name).read_bytes()[:-100])
+    with pytest.raises(ResultsError, match=re.escape(str(root / name))):
+        build_report(root, root / "report.html")
+    assert not (root / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["select/champion.json", "select/run.json", "transfer/inverted_double_pendulum/curves.parquet"],
+)
+def test_missing_file_is_named(tmp_path, name):
+    root = write_results(tmp_path)
+    (root / name).unlink()
+    with pytest.raises(ResultsError, match=re.escape(str(root / name))):
+        build_report(root, root / "report.html")
+
+
+def test_incomplete_record_is_named(tmp_path):
+    root = write_results(tmp_path)
+    path = root / "select" / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({key: record[key] for key in record if key != "timings"}))
+    with pytest.raises(ResultsError, match="timings"):
+        load.load(root)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "verdict"),
+    [
+        ([3.0, 3.1, 2.9, 3.2], [1.0, 1.2, 0.8, 1.1], Verdict.BETTER),
+        ([1.0, 1.2, 0.8, 1.1], [3.0, 3.1, 2.9, 3.2], Verdict.WORSE),
+        ([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0], Verdict.SAME),
+        ([1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], Verdict.SAME),
+        ([3.0, 3.1], [1.0, 1.2], Verdict.UNKNOWN),
+        ([3.0, 3.1, 2.9, np.nan], [1.0, 1.2, 0.8, 1.1], Verdict.UNKNOWN),
+    ],
+)
+def test_verdict_follows_the_interval(mine, theirs, verdict):
+    found = compare.compare("catch", "a", "b", pd.Series(mine), pd.Series(theirs))
+    assert found.verdict is verdict
+    assert found.seeds == len(mine)
+
+
+def test_comparison_is_paired():
+    # Far apart between seeds, by a little always better: only the paired difference shows it.
+    theirs = pd.Series([0.0, 10.0, 20.0, 30.0, 40.0])
+    mine = theirs + np.array([0.1, 0.2, 0.1, 0.2, 0.1])
+    found = compare.compare("catch", "a", "b", mine, theirs)
+    assert found.verdict is Verdict.BETTER
+    assert found.difference == pytest.approx(0.14)
+    unpaired = compare.compare(
+        "catch", "a", "b", pd.Series([1.0, 2.0]), pd.Series([1.0], index=[7])
+    )
+    assert unpaired.seeds == 0 and unpaired.verdict is Verdict.UNKNOWN
+
+
+def test_lost_seed_withdraws_the_mean():
+    curves = make_curves("catch", {"adam": 9.0, "sign": 7.0})
+    curves.loc[(curves["optimizer"] == "sign") & (curves["seed"] == 3), "return"] = np.nan
+    table = compare.summary_of(compare.finals_of(curves), ["optimizer"]).set_index("optimizer")
+    assert table.loc["adam", "mean"] == pytest.approx(9.0)
+    assert np.isnan(table.loc["sign", "mean"]) and table.loc["sign", "lost"] == 1
+    assert table.loc["sign", "seeds"] == SEEDS
+
+
+def test_lifetimes_may_differ_between_tasks():
+    curves = pd.concat(
+        [make_curves("catch", {"a": 1.0}), make_curves("long", {"a": 2.0}, updates=900)]
+    )
+    finals = compare.finals_of(curves).groupby("task")["final"].mean()
+    assert finals.to_dict() == pytest.approx({"catch": 1.0, "long": 2.0})
+
+
+def test_band_needs_three_seeds():
+    assert band(make_curves("catch", {"a": 1.0}, seeds=2))["low"].isna().all()
+    whole = band(make_curves("catch", {"a": 1.0}, seeds=3))
+    assert (whole["low"] <= whole["mean"]).all() and (whole["mean"] <= whole["high"]).all()
+
+
+def test_labels_are_moved_apart():
+    placed = spread([0.5, 0.5, 1.0, 0.99], gap=0.1)
+    assert placed == pytest.approx([0.45, 0.55, 1.0, 0.9])
+    assert spread([0.2, 0.8], gap=0.1) == pytest.approx([0.2, 0.8])
+    assert spread([], gap=0.1) == []
+
+
+def test_columns_are_those_of_the_curves():
+    # Read, not imported: that would load jax.
+    source = (Path(load.__file__).parents[1] / "evaluation/evaluate.py").read_text()
+    assert all(f'    "{column}": "' in source for column in load.CURVE_COLUMNS)
+
+
+def test_numbers_are_written_for_people():
+    numbers = [number(x) for x in (0.0, 1.234, 123.46, 6517.3, 0.0263, 0.00123)]
+    assert numbers == ["0.00", "1.23", "123.5", "6,517", "0.026", "0.0012"]
+    assert number(float("nan")) == "–"  # noqa: RUF001
+    assert number(-1.5) == "−1.50" and number(1.5, signed=True) == "+1.50"  # noqa: RUF001
+    assert interval(-1.0, 2.0) == "[−1.00,\N{NO-BREAK SPACE}2.00]"  # noqa: RUF001
+    assert interval(-0.028, 0.0) == "[−0.028,\N{NO-BREAK SPACE}0.000]"  # noqa: RUF001
+    assert (count(1, "seed"), count(1000, "seed")) == ("1 seed", "1,000 seeds")
+    assert (duration(3.21), duration(245), duration(7800)) == ("3.2 s", "4 min 05 s", "2 h 10 min")

@@ -1,0 +1,28 @@
+rule baselines_task:
+    input:
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/baselines/{{task}}/run.json",
+        curves=f"{RESULTS}/baselines/{{task}}/curves.parquet",
+        tuning=f"{RESULTS}/baselines/{{task}}/tuning.parquet",
+        tuned=f"{RESULTS}/baselines/{{task}}/tuned.json",
+    log:
+        f"{RESULTS}/logs/baselines/{{task}}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        out=subpath(output.run, parent=True),
+        settings=lambda wildcards: settings_version(CFG, "baselines", wildcards.task),
+        code=code_version("baselines"),
+    message:
+        "Tuning classical optimizers on {wildcards.task}"
+    shell:
+        "l2o baselines --config {input.config:q} --task {wildcards.task:q} --out {params.out:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule baselines:
+    input:
+        get_run_records("baselines/{task}", task=CFG.toy_evaluation_tasks),
+    localrule: True

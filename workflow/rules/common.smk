@@ -1,0 +1,57 @@
+# The configuration, and which files each target stands for.
+import os
+import sys
+import uuid
+
+from l2o import config as l2o_config
+from l2o.errors import L2OError
+from l2o.stages import code_version, settings_version
+
+try:
+    CFG = l2o_config.build(config)
+except L2OError as error:
+    print(f"config: {error}", file=sys.stderr)
+    sys.exit(2)
+
+RESULTS = f"results/{CFG.scale}"
+CONFIG = f"{RESULTS}/config.json"
+# Every job reads this file; it changes only when the configuration does, and what each job depends
+# on in it is a parameter of its rule.
+l2o_config.write(CFG, CONFIG)
+
+# Jobs of one invocation share a parent run in MLflow.
+os.environ.setdefault("L2O_INVOCATION", uuid.uuid4().hex)
+
+
+wildcard_constraints:
+    task=r"[a-z0-9_]+",
+    recipe=r"[a-z0-9_]+",
+    ablation=r"[a-z0-9_]+",
+    seed=r"\d+",
+
+
+def get_folder(path, levels):
+    for _ in range(levels):
+        path = os.path.dirname(path)
+    return path
+
+
+def get_run_records(pattern, **values):
+    return expand(f"{RESULTS}/{pattern}/run.json", **values)
+
+
+def get_ablation_runs(wildcards):
+    recipes = CFG.ablations[wildcards.ablation].recipes
+    return get_run_records("meta_train/{recipe}/seed_{seed}", recipe=recipes, seed=CFG.meta_seeds)
+
+
+def get_all_runs(wildcards):
+    return [
+        *get_run_records("baselines/{task}", task=CFG.toy_evaluation_tasks),
+        *get_run_records(
+            "meta_train/{recipe}/seed_{seed}", recipe=CFG.recipes, seed=CFG.meta_seeds
+        ),
+        *get_run_records("select"),
+        *get_run_records("transfer/{task}", task=CFG.transfer.tasks),
+        *get_run_records("ablations/{name}", name=CFG.ablations),
+    ]

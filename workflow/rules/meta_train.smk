@@ -1,0 +1,32 @@
+rule meta_train_run:
+    input:
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/run.json",
+        metrics=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/metrics.parquet",
+        checkpoints=directory(f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/checkpoints"),
+    log:
+        f"{RESULTS}/logs/meta_train/{{recipe}}_seed_{{seed}}.log",
+    priority: lambda wildcards: 10 if wildcards.recipe == CFG.select.recipe else 0
+    threads: 1
+    resources:
+        mem_mb=8000,
+    params:
+        out=subpath(output.run, parent=True),
+        # Not an output: Snakemake would delete what a killed job resumes from.
+        state=f"{RESULTS}/.state/meta_train/{{recipe}}/seed_{{seed}}",
+        settings=lambda wildcards: settings_version(CFG, "meta_train", wildcards.recipe),
+        code=code_version("meta_train"),
+    message:
+        "Meta-training {wildcards.recipe}, seed {wildcards.seed}"
+    shell:
+        "l2o meta-train --config {input.config:q} --recipe {wildcards.recipe:q}"
+        " --seed {wildcards.seed:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule meta_train:
+    input:
+        get_run_records(
+            "meta_train/{recipe}/seed_{seed}", recipe=CFG.select.recipe, seed=CFG.meta_seeds
+        ),
+    localrule: True
