@@ -269,11 +269,15 @@ def _add_config(stages: argparse._SubParsersAction) -> None:
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"), metavar="FILE")
     parser.add_argument("--scale", help="another scale than the file's")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: print it")
+    parser.add_argument("--keys", action="store_true", help="print what every key means, and stop")
 
 
 def _config(args: argparse.Namespace) -> None:
-    from l2o import config
+    from l2o import config, config_keys
 
+    if args.keys:
+        print(config_keys.describe(), end="")
+        return
     settings = config.read_yaml(args.config)
     if args.scale:
         settings["scale"] = args.scale

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from gymnax.environments.environment import Environment
 
 from l2o.agents.networks import ActorCritic, init_lecun
 from l2o.agents.vectorize import unravel_like
+
+if TYPE_CHECKING:
+    from gymnax.environments.environment import Environment
 
 Tree = Any
 
@@ -73,7 +75,7 @@ class A2C:
         hyperparameters: See :class:`A2CHyperparameters`.
     """
 
-    env: Environment
+    env: "Environment"
     env_params: Any
     torso: str = "D32"
     hyperparameters: A2CHyperparameters = A2CHyperparameters()

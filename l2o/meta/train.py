@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import pandas as pd
 
 from l2o.checkpoint import ResumeState
 from l2o.config import Recipe
@@ -125,6 +124,8 @@ def _save_weights(
 
 def _publish(series: Path, out: Path) -> None:
     """Move the series into the results, and write the history as a table."""
+    import pandas as pd
+
     target = out / "checkpoints"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(series, target)
