@@ -1,19 +1,22 @@
 """The stage `ablate`: compare recipes that differ in one thing."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import numpy as np
 import pandas as pd
 
 from l2o.config import Config
 from l2o.errors import unknown_name
-from l2o.evaluation.candidates import Candidate, resolve
+from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.tasks import configured_toy_lifetime
 from l2o.files import write_table
-from l2o.meta.train import checkpoints
+from l2o.optimizers.weights import load_weights
 from l2o.runs import Run
 
 _STAGES = ("trained", "untrained")
@@ -72,36 +75,38 @@ def ablate(config: Config, name: str, meta_train: Path, out: Path) -> None:
 
 
 def _contenders(variant: str, recipe: str, seed: int, meta_train: Path) -> list[_Contender]:
-    series = checkpoints(meta_train / recipe / f"seed_{seed}")
-    ends = zip(_STAGES, (series[-1], series[0]), strict=True)
+    series = checkpoint_series(meta_train / recipe / f"seed_{seed}")
     return [
-        _Contender(
-            variant,
-            recipe,
-            seed,
-            stage,
-            resolve(str(path), None, label=_label(recipe, seed, stage)),
-        )
-        for stage, path in ends
+        _Contender(variant, recipe, seed, stage, resolve(str(path), None, label=_identity(path)))
+        for stage, path in zip(_STAGES, (series[-1], series[0]), strict=True)
     ]
 
 
-def _label(recipe: str, seed: int, stage: str) -> str:
-    return f"{recipe}/seed_{seed}/{stage}"
+def _identity(path: Path) -> str:
+    """Return a label that equal optimizers share: recipes may start from the same weights."""
+    optimizer, meta_params, metadata = load_weights(path)
+    digest = hashlib.sha256(repr((optimizer, metadata["learning_rate"])).encode())
+    for leaf in jax.tree.leaves(meta_params):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _curves(config: Config, contenders: Sequence[_Contender], run: Run) -> pd.DataFrame:
-    candidates = [contender.candidate for contender in contenders]
+    """Train agents with every distinct optimizer; return the curves of all contenders."""
+    candidates = {c.candidate.label: c.candidate for c in contenders}
     frames = []
     for task in config.toy_evaluation_tasks:
         lifetime, budget = configured_toy_lifetime(config, task)
         seeds = range(config.evaluation_seeds)
-        frames.append(evaluate(task, lifetime, candidates, seeds, budget, show_points(run)))
-    names = pd.DataFrame(
-        [(c.candidate.label, c.variant, c.recipe, c.meta_seed, c.stage) for c in contenders],
-        columns=["optimizer", "variant", "recipe", "meta_seed", "stage"],
-    )
-    return pd.concat(frames, ignore_index=True).merge(names, on="optimizer")
+        frames.append(
+            evaluate(task, lifetime, list(candidates.values()), seeds, budget, show_points(run))
+        )
+    columns = ["optimizer", "variant", "recipe", "meta_seed", "stage"]
+    rows = [(c.candidate.label, c.variant, c.recipe, c.meta_seed, c.stage) for c in contenders]
+    names = pd.DataFrame(rows, columns=columns)
+    curves = pd.concat(frames, ignore_index=True).merge(names, on="optimizer")
+    labels = curves["recipe"] + "/seed_" + curves["meta_seed"].astype(str) + "/" + curves["stage"]
+    return curves.assign(optimizer=labels)
 
 
 def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.errors import L2OError, unknown_name
+from l2o.errors import CheckpointError, L2OError, unknown_name
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.classical import bank, list_classical
 from l2o.optimizers.registry import list_optimizers, make_optimizer
@@ -66,6 +66,18 @@ def resolve(
         meta_params = optimizer.init_meta(key_for(seed, "init_meta"))
         return Candidate(label or f"{name}_untrained", optimizer, learning_rate, meta_params)
     raise unknown_name("optimizer", name, [*list_classical(), *list_optimizers()])
+
+
+def checkpoint_series(run_dir: str | Path) -> list[Path]:
+    """Return the checkpoints of a meta-training run in order; the first one is untrained.
+
+    Raises:
+        CheckpointError: There are none.
+    """
+    found = sorted((Path(run_dir) / "checkpoints").glob("step_*.safetensors"))
+    if not found:
+        raise CheckpointError(f"{run_dir}: no checkpoints; run `l2o meta-train` first.")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

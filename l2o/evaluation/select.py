@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from l2o.config import Config
-from l2o.evaluation.candidates import Candidate, resolve
+from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns
 from l2o.evaluation.tasks import configured_toy_lifetime
 from l2o.files import read_table, sha256, write_json, write_table
-from l2o.meta.train import checkpoints
 from l2o.optimizers.weights import load_weights
 from l2o.runs import Run
 
@@ -35,7 +34,9 @@ def select(config: Config, series: Path, baselines: Path, out: Path) -> None:
     """
     tags = {"recipe": config.select.recipe, "scale": config.scale}
     with Run(out, stage="select", config=config.select.model_dump(), seed=0, tags=tags) as run:
-        candidates = [resolve(str(path), None, label=path.stem) for path in checkpoints(series)]
+        candidates = [
+            resolve(str(path), None, label=path.stem) for path in checkpoint_series(series)
+        ]
         with run.phase("score"):
             scores = score_checkpoints(config, candidates, baselines, run)
         ranking = scores.groupby("step")["score"].mean()

@@ -3,6 +3,7 @@
 import argparse
 
 from l2o.config import ToyBudget, parse
+from l2o.errors import ConfigError
 from l2o.evaluation.candidates import resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns, summarize
@@ -30,7 +31,7 @@ def evaluate_one(args: argparse.Namespace) -> None:
     }
     budget = parse(ToyBudget, settings, "evaluate")
     if args.seeds < 1:
-        raise SystemExit("l2o evaluate: --seeds must be at least 1")
+        raise ConfigError(f"--seeds: must be at least 1; got {args.seeds}.")
     candidate = resolve(args.optimizer, args.learning_rate)
     lifetime, length = toy_lifetime(args.task, budget, interior=not args.border)
     config = settings | {"optimizer": args.optimizer, "learning_rate": candidate.learning_rate}

@@ -10,7 +10,7 @@ import numpy as np
 
 from l2o.checkpoint import ResumeState
 from l2o.config import Recipe
-from l2o.errors import CheckpointError, L2OError
+from l2o.errors import L2OError
 from l2o.files import write_table
 from l2o.meta.build import build_trainer
 from l2o.meta.outer import MetaState, MetaTrainer
@@ -133,15 +133,3 @@ def _publish(series: Path, out: Path) -> None:
         {"step": line["step"], **line["metrics"]} for line in read_history(out)
     ]
     write_table(out / "metrics.parquet", pd.DataFrame(rows).astype(float))
-
-
-def checkpoints(run_dir: str | Path) -> list[Path]:
-    """Return the checkpoints of a meta-training run in order; the first one is untrained.
-
-    Raises:
-        CheckpointError: There are none.
-    """
-    found = sorted((Path(run_dir) / "checkpoints").glob("step_*.safetensors"))
-    if not found:
-        raise CheckpointError(f"{run_dir}: no checkpoints; run `l2o meta-train` first.")
-    return found

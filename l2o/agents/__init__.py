@@ -1,0 +1,1 @@
+"""A2C and PPO as pure functions of their state."""

@@ -1,0 +1,1 @@
+"""Evaluation of optimizers, and the stages built on it."""

@@ -1,0 +1,1 @@
+"""Meta-training: populations, meta-gradients, and the stage that runs a recipe."""

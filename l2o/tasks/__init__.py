@@ -1,0 +1,1 @@
+"""Gridworlds as gymnax environments, Brax tasks, and a registry."""

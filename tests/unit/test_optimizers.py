@@ -1,0 +1,471 @@
+"""Learned optimizers against reference vectors, and the optax contract of all optimizers.
+
+``tests/data/golden/<name>.npz`` holds what the official Optim4RL implementation computes over 20
+steps from recorded gradients: ``grads``, ``cotangent`` and ``updates`` ``[20, 112]`` (the leaves of
+``LEAVES`` raveled and concatenated in that order), the ``hidden`` state after the last step
+``[GRUs, 112, 8]``, and ``meta`` (meta-parameters) and ``metagrad`` (derivative of
+``sum(cotangent * updates)`` with respect to them) as vectors that ``layout`` (JSON: name to shape)
+cuts into the reference's arrays.
+"""
+
+import dataclasses
+import functools
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import l2o
+from l2o.errors import ConfigError, L2OError
+from l2o.optimizers import processing
+from l2o.optimizers.classical import bank, classical, list_classical
+from l2o.optimizers.recurrent import gru, mlp
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+LEAVES = {"b": (7,), "k": (2, 2, 3, 4), "s": (1,), "u": (6, 4), "v": (4, 1), "w": (5, 7)}
+RATE = 0.003
+ICLR = {"processing": "sign_log", "mlp_sizes": (16, 16)}
+REFERENCES = {
+    "optim4rl_head": ("optim4rl_b", {}),
+    "optim4rl_head_noclip": ("optim4rl_b", {"grad_clip": None}),
+    "optim4rl_iclr": ("optim4rl_a", {}),
+    "optim4rl_iclr_mixed": ("optim4rl_a", {}),
+    "linear_head": ("linear", {}),
+    "linear_iclr": ("linear", ICLR),
+    "l2lgd2_head": ("l2lgd2", {}),
+}
+LEARNED = {
+    **{name: (name, {}) for name in l2o.list_optimizers()},
+    "optim4rl_a_clip": ("optim4rl_a", {"processing": "clip"}),
+    "linear_sign_log": ("linear", ICLR),
+}
+EVERY = [*LEARNED, *list_classical()]
+NESTED = {"w": (3, 2), "inner": {"b": (2,), "s": ()}, "none": (0,)}
+STEPS = 6
+SCHEDULE = optax.exponential_decay(0.1, 1, 0.5)
+# Compiling is what takes time here; unoptimised code compiles in two thirds of it.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def learned(name):
+    """Return a learned optimizer of LEARNED and random meta-parameters (no compilation)."""
+    registered, settings = LEARNED[name]
+    optimizer = l2o.make_optimizer(registered, **settings)
+    rng = np.random.default_rng(3)
+    shapes = jax.eval_shape(optimizer.init_meta, jax.random.key(0))
+    return optimizer, jax.tree.map(
+        lambda leaf: rng.normal(scale=0.3, size=leaf.shape).astype(leaf.dtype), shapes
+    )
+
+
+def make(name, learning_rate=0.01, **hyperparameters):
+    """Build any optimizer of EVERY."""
+    if name not in LEARNED:
+        return classical(name, learning_rate, **hyperparameters)
+    optimizer, meta = learned(name)
+    return dataclasses.replace(optimizer, **hyperparameters).transform(meta, learning_rate)
+
+
+def tree(seed=0, steps=()):
+    """Return a nested tree of normal numbers, with leading axes ``steps``."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda shape: rng.normal(size=(*steps, *shape)).astype(np.float32),
+        NESTED,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+
+
+def ravel(tree, lead=0):
+    leaves = [np.reshape(leaf, (*leaf.shape[:lead], -1)) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate(leaves, axis=-1)
+
+
+def run(jobs):
+    """Run ``{label: (transformation, parameters, gradients [steps, ...])}`` in one program.
+
+    Returns the updates ``[steps, ...]`` by label.
+    """
+
+    def step(carry, grads):
+        out = {}
+        for label, (tx, *_) in jobs.items():
+            params, state = carry[label]
+            updates, state = tx.update(grads[label], state, params)
+            carry = carry | {label: (optax.apply_updates(params, updates), state)}
+            out[label] = updates
+        return carry, out
+
+    def scan(params, grads):
+        carry = {label: (p, jobs[label][0].init(p)) for label, p in params.items()}
+        return jax.lax.scan(step, carry, grads)[1]
+
+    params, grads = ({label: job[i] for label, job in jobs.items()} for i in (1, 2))
+    return jax.device_get(jit(scan)(params, grads))
+
+
+@functools.cache
+def contract(name):
+    """Run an optimizer in the ways that optax offers, all in one program."""
+    params, grads = tree(), tree(1, (STEPS,))
+    flat, flat_grads = ravel(params), ravel(grads, 1)
+    pairs = np.concatenate([flat_grads.reshape(3, 2, -1).mean(axis=1), 0 * flat_grads[:3]])
+    half = {"half": np.full(3, 0.25, jnp.bfloat16), "single": np.full(2, 0.25, np.float32)}
+    two, two_grads = {"a": flat, "b": flat}, {"a": flat_grads, "b": flat_grads}
+    tx = make(name)
+    partition = {"on": tx, "off": optax.set_to_zero()}
+    halves = jax.tree.map(lambda x: np.stack([x] * STEPS), half)
+    jobs = {
+        "nested": (tx, params, grads),
+        "flat": (tx, flat, flat_grads),
+        "unit": (make(name, 1.0), flat, flat_grads),
+        "schedule": (
+            optax.chain(optax.identity(), make(name, SCHEDULE), optax.scale(2.0)),
+            flat,
+            flat_grads,
+        ),
+        "pairs": (tx, flat, pairs),
+        "multi": (optax.MultiSteps(tx, every_k_schedule=2), flat, flat_grads),
+        "partition": (optax.partition(partition, {"a": "on", "b": "off"}), two, two_grads),
+        "masked": (optax.masked(tx, {"a": True, "b": False}), two, two_grads),
+        "dtypes": (tx, half, halves),
+        "clip": (tx, flat, 30 * flat_grads),
+        "no_clip": (make(name, grad_clip=None), flat, 30 * flat_grads),
+        "by_hand": (make(name, grad_clip=None), flat, np.clip(30 * flat_grads, -1, 1)),
+    }
+    return run(jobs)
+
+
+def assert_close(a, b, **tolerance):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, **tolerance)
+
+
+# Reference vectors
+
+
+def split(vector, shapes):
+    """Cut the last axis of an array into named arrays."""
+    bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
+    assert bounds[-1] == vector.shape[-1]
+    return {
+        name: vector[..., low:high].reshape(*vector.shape[:-1], *shape)
+        for (name, shape), (low, high) in zip(shapes.items(), pairwise(bounds), strict=True)
+    }
+
+
+def arrange(arrays):
+    """Arrange the reference's flax arrays (kernels ``(in, out)``) as our meta-parameters."""
+
+    def gru_of(name):
+        kernel = lambda gates: np.concatenate([arrays[f"{name}/{g}/kernel"].T for g in gates])  # noqa: E731
+        return {
+            "w_in": kernel(("ir", "iz", "in")),
+            "b_in": np.concatenate([arrays[f"{name}/{g}/bias"] for g in ("ir", "iz", "in")]),
+            "w_rec": kernel(("hr", "hz", "hn")),
+            "b_rec": arrays[f"{name}/hn/bias"],
+        }
+
+    def mlp_of(name):
+        layers = sorted({key.rsplit("/", 1)[0] for key in arrays if key.startswith(f"{name}/")})
+        return [{"w": arrays[f"{x}/kernel"].T, "b": arrays[f"{x}/bias"]} for x in layers]
+
+    suffixes = ("1", "2") if "rnn1/hn/bias" in arrays else ("",)
+    return {f"gru{i}": gru_of(f"rnn{i}") for i in suffixes} | {
+        f"mlp{i}": mlp_of(f"mlp{i}") for i in suffixes
+    }
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_reference(name):
+    registered, settings = REFERENCES[name]
+    optimizer = l2o.make_optimizer(registered, **settings)
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        stored = dict(file)
+    layout = json.loads(str(stored["layout"]))
+    meta, wanted_metagrad = (arrange(split(stored[k], layout)) for k in ("meta", "metagrad"))
+    grads, cotangent = (split(stored[k], LEAVES) for k in ("grads", "cotangent"))
+
+    def loss(meta, grads):
+        tx = optimizer.transform(meta, learning_rate=RATE)
+
+        def step(state, xs):
+            g, c = xs
+            updates, state = tx.update(g, state)
+            return state, (updates, sum(jnp.vdot(c[leaf], updates[leaf]) for leaf in LEAVES))
+
+        init = tx.init(jax.tree.map(lambda g: g[0], grads))
+        state, (updates, losses) = jax.lax.scan(step, init, (grads, cotangent))
+        return losses.sum(), (updates, state.hidden)
+
+    derivative = jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    (_, (updates, hidden)), (metagrad, d_grads) = derivative(meta, grads)
+    atol = 2e-7 if registered == "linear" else 1e-8  # its additive output crosses zero
+    assert_close(updates, split(stored["updates"], LEAVES), rtol=2e-4, atol=atol)
+    hidden = np.stack(jax.tree.leaves(hidden)).transpose(0, 2, 1)
+    np.testing.assert_allclose(hidden, stored["hidden"], rtol=0, atol=2e-6)
+    scale = float(np.linalg.norm(stored["metagrad"]))
+    assert_close(metagrad, wanted_metagrad, rtol=0, atol=1e-4 * scale)
+    assert not any(leaf.any() for leaf in d_grads.values())  # gradients are inputs, not functions
+
+
+def test_reference_exercises_both_gate_values():
+    with np.load(GOLDEN / "optim4rl_iclr_mixed.npz") as file:
+        closed = np.mean(file["updates"][file["grads"] != 0] == 0)
+    assert 0.3 < closed < 0.6
+
+
+# The recurrent core
+
+
+def plain_gru(params, h, x):
+    """The flax GRUCell equations, feature-major."""
+    w, b, u = (jnp.split(params[k], 3) for k in ("w_in", "b_in", "w_rec"))
+    reset, update = (
+        jax.nn.sigmoid(w[i] @ x + b[i][:, None] + u[i] @ h)
+        for i in (0, 1)  # reset, update
+    )
+    n = jnp.tanh(w[2] @ x + b[2][:, None] + reset * (u[2] @ h + params["b_rec"][:, None]))
+    return (1 - update) * n + update * h
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_gru_derivative_is_that_of_its_equations(inputs):
+    rng = np.random.default_rng(inputs)
+    shapes = {"w_in": (18, inputs), "b_in": (18,), "w_rec": (18, 6), "b_rec": (6,)}
+    params = {name: rng.normal(scale=0.6, size=shape) for name, shape in shapes.items()}
+    h, c = rng.normal(size=(2, 2, 6, 11)).astype(np.float32)
+    x = rng.normal(size=(2, inputs, 11))
+    params, x = jax.tree.map(np.float32, (params, x))
+
+    def through(cell, c):  # two steps, so that the hidden state's cotangent is used
+        return lambda params, h, x: jnp.vdot(cell(params, cell(params, h, x[0]), x[1]), c)
+
+    def both(h, c):
+        args = (params, h, x)
+        return [jax.value_and_grad(through(cell, c), (0, 1, 2))(*args) for cell in (gru, plain_gru)]
+
+    (ours, (*d_ours, d_x)), (plain, (*d_plain, _)) = jit(jax.vmap(both))(h, c)
+    assert_close((ours, d_ours), (plain, d_plain), rtol=1e-4, atol=1e-5)
+    assert not d_x.any()  # inputs are stop-gradients
+
+
+def test_mlp():
+    rng = np.random.default_rng(0)
+    w1, b1, w2, b2, x = (rng.normal(size=s) for s in [(5, 3), (5,), (2, 5), (2,), (3, 4)])
+    want = w2 @ np.maximum(w1 @ x + b1[:, None], 0) + b2[:, None]
+    layers = [{"w": jnp.asarray(w1), "b": jnp.asarray(b1)}, {"w": jnp.asarray(w2), "b": b2}]
+    np.testing.assert_allclose(mlp(layers, jnp.asarray(x)), want, rtol=1e-5)
+
+
+@functools.cache
+def untrained():
+    """Return form B and four untrained initialisations of it."""
+    optimizer = l2o.make_optimizer("optim4rl_b")
+    return optimizer, jit(jax.vmap(optimizer.init_meta))(jax.random.split(jax.random.key(0), 4))
+
+
+def test_initial_meta_parameters():
+    _, meta = untrained()
+    for gru_, mlp_ in (("gru1", "mlp1"), ("gru2", "mlp2")):
+        cells = meta[gru_]
+        for recurrent in np.split(cells["w_rec"][0], 3):
+            np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(8), atol=1e-5)
+        assert not cells["b_in"].any() and not cells["b_rec"].any()
+        assert len(np.unique(cells["w_in"])) == cells["w_in"].size  # no key is used twice
+        assert 0.5 < cells["w_in"].std() < 1.5  # LeCun normal, one input
+        assert 0.2 < meta[mlp_][0]["w"].std() < 0.55 and not meta[mlp_][0]["b"].any()
+    assert not jnp.allclose(meta["gru1"]["w_rec"], meta["gru2"]["w_rec"])
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_meta_parameters_are_float32(name):
+    assert {leaf.dtype for leaf in jax.tree.leaves(learned(name)[1])} == {np.dtype("float32")}
+
+
+# Gradient processing
+
+
+def test_processing():
+    g = jnp.array([-10.0, -1e-6, 0.0, 1e-30, 0.5])
+    assert processing.clip(g, None) is g
+    np.testing.assert_array_equal(processing.clip(g, 1.0), [-1, g[1], 0, g[3], 0.5])
+    sign, log = processing.sign_log(g)
+    np.testing.assert_array_equal(sign, [-1, -1, 0, 1, 1])
+    np.testing.assert_allclose(log, np.log(np.abs(np.asarray(g, float)) + 1e-18), rtol=1e-6)
+    first, second = processing.log_scaled(g)
+    np.testing.assert_allclose(first, [0.1 * np.log(10), -1, -1, -1, 0.1 * np.log(0.5)], rtol=1e-5)
+    np.testing.assert_allclose(second, [-1, -1e-6 * np.exp(10), 0, 0, 1], rtol=1e-5, atol=1e-20)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_grad_clip(name):
+    got = contract(name)
+    np.testing.assert_allclose(got["clip"], got["by_hand"], rtol=1e-5, atol=1e-9)
+    if name != "sign":
+        assert not np.allclose(got["clip"], got["no_clip"], rtol=1e-3)
+
+
+def test_untrained_form_b_is_sign_descent():
+    optimizer, metas = untrained()
+    rng = np.random.default_rng(0)
+    grads = (10.0 ** rng.uniform(-6, 0, 500) * rng.normal(size=(20, 500))).astype(np.float32)
+
+    def updates_of(meta):
+        tx = optimizer.transform(meta, RATE)
+        return jax.lax.scan(lambda s, g: tx.update(g, s)[::-1], tx.init(grads[0]), grads)[1]
+
+    for updates in jax.device_get(jit(jax.vmap(updates_of))(metas)):
+        np.testing.assert_array_equal(np.sign(updates), -np.sign(grads))
+        size = np.abs(updates) / RATE
+        assert 0.5 < np.median(size) < 2 and size.min() > 0.1 and size.max() < 10
+        assert np.corrcoef(updates.ravel(), -np.sign(grads).ravel())[0, 1] > 0.95
+
+
+# The optax contract
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_state_is_stable_donatable_and_unknown_extra_arguments_are_ignored(name):
+    tx, params = make(name), jax.tree.map(jnp.asarray, tree())
+    state, grads = tx.init(params), tree(1)
+    signature = lambda x: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), x)  # noqa: E731
+    before = signature(state)
+
+    @functools.partial(jit, donate_argnums=0)
+    def update(state, grads, params, loss):
+        return tx.update(grads, state, params, loss=loss, nobody_knows="this")
+
+    updates, after = update(state, grads, params, 0.5)
+    assert signature(after) == before
+    assert signature(updates) == signature(params)
+    first = jax.tree.map(lambda u: u[0], contract(name)["nested"])
+    assert_close(jax.device_get(updates), first, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_dtypes_of_leaves_are_kept(name):
+    updates = contract(name)["dtypes"]
+    assert updates["half"].dtype == jnp.bfloat16 and updates["single"].dtype == np.float32
+    np.testing.assert_allclose(
+        updates["half"][:, :2].astype(np.float32), updates["single"], rtol=0.03
+    )
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("empty", [{}, (), {"a": None}])
+def test_empty_tree(name, empty):
+    tx = make(name)
+    updates, state = tx.update(empty, tx.init(empty), empty)
+    assert updates == empty
+    tx.update(empty, state, empty)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_nested_tree_is_updated_as_one_flat_vector(name):
+    assert learned(name)[0].coordinate_wise
+    got = contract(name)
+    np.testing.assert_allclose(ravel(got["nested"], 1), got["flat"], rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_learning_rate_may_be_a_number_or_a_schedule_in_a_chain(name):
+    got = contract(name)
+    steps = 1 if name == "adamw" else STEPS  # its weight decay follows the parameters
+    np.testing.assert_allclose(got["flat"][:steps], 0.01 * got["unit"][:steps], rtol=1e-4)
+    rates = 2 * 0.1 * 0.5 ** np.arange(steps)[:, None]
+    np.testing.assert_allclose(got["schedule"][:steps], rates * got["unit"][:steps], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_learning_rate_may_be_traced(name):
+    g = np.array([0.5, -0.1], np.float32)
+    update = lambda rate: make(name, rate).update(g, make(name, rate).init(g), g)[0]  # noqa: E731
+    slow, fast = jit(jax.vmap(update))(np.array([0.01, 0.02], np.float32))
+    np.testing.assert_allclose(2 * slow, fast, rtol=1e-5)
+    assert fast.any()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_multi_steps(name):
+    got = contract(name)
+    assert not got["multi"][::2].any()
+    np.testing.assert_allclose(got["multi"][1::2], got["pairs"][:3], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_masked_and_partitioned(name):
+    got = contract(name)
+    for way in ("partition", "masked"):
+        np.testing.assert_allclose(got[way]["a"], got["flat"], rtol=1e-5, atol=1e-9)
+    assert not got["partition"]["b"].any()
+
+
+# Classical optimizers and names
+
+
+def test_bank_equals_each_member():
+    names = list_classical()
+    params, grads = tree(), tree(1, (3,))
+    rates = np.linspace(0.01, 0.1, len(names)).astype(np.float32)
+
+    def one(i, rate):
+        tx = bank(names, i, rate)
+
+        def step(carry, g):
+            params, state = carry
+            updates, state = tx.update(g, state, params)
+            return (optax.apply_updates(params, updates), state), updates
+
+        return jax.lax.scan(step, (params, tx.init(params)), grads)[1]
+
+    together = jit(jax.vmap(one))(np.arange(len(names)), rates)
+    rated = zip(names, rates, strict=True)
+    alone = run({name: (classical(name, float(rate)), params, grads) for name, rate in rated})
+    for i, name in enumerate(names):
+        member = jax.tree.map(lambda u, i=i: u[i], jax.device_get(together))
+        assert_close(member, alone[name], rtol=1e-5, atol=1e-8)
+
+
+def test_classical_is_optax():
+    params, grads = np.float32([1.0, -2.0]), np.float32([[0.5, 3.0], [-0.2, 0.1]])
+    clipped = np.clip(grads, -1, 1)
+    reference = {"adam": optax.adam(0.1), "momentum": optax.sgd(0.1, 0.9)}
+    jobs = {f"optax_{name}": (tx, params, clipped) for name, tx in reference.items()}
+    names = (*reference, "sign")
+    got = run(jobs | {name: (classical(name, 0.1), params, grads) for name in names})
+    for name in reference:
+        np.testing.assert_allclose(got[name], got[f"optax_{name}"], rtol=1e-6)
+    np.testing.assert_allclose(got["sign"], -0.1 * np.sign(grads), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameters", "message"),
+    [
+        ("optim4rl", {}, "Did you mean 'optim4rl_[ab]'"),
+        ("linear", {"hiden_size": 4}, "'linear'.*hiden_size"),
+        ("optim4rl_a", {"processing": "raw"}, r"must be one of \['sign_log', 'clip'\]; got 'raw'"),
+        ("linear", {"processing": "clip"}, r"must be one of \['raw', 'sign_log'\]; got 'clip'"),
+        ("l2lgd2", {"hidden_size": 0}, "'l2lgd2'.*hidden_size.*got 0"),
+        ("optim4rl_a", {"hidden_size": "8"}, "hidden_size.*got '8'"),
+        ("optim4rl_b", {"mlp_sizes": 5}, "mlp_sizes.*got 5"),
+        ("linear", {"mlp_sizes": [4, -1]}, r"mlp_sizes.*got \(4, -1\)"),
+        ("optim4rl_b", {"grad_clip": -1.0}, "grad_clip.*got -1.0"),
+    ],
+)
+def test_unknown_and_invalid_settings_are_refused(name, hyperparameters, message):
+    kind = L2OError if not hyperparameters else ConfigError
+    with pytest.raises(kind, match=message):
+        l2o.make_optimizer(name, **hyperparameters)
+
+
+def test_unknown_classical_optimizer():
+    with pytest.raises(L2OError, match="Did you mean 'rmsprop'"):
+        classical("rmsprp", 0.1)
