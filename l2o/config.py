@@ -80,6 +80,8 @@ class Recipe(_Model):
             raise ValueError("checkpoint_interval must be a multiple of log_interval")
         if self.outer_steps % self.checkpoint_interval:
             raise ValueError("outer_steps must be a multiple of checkpoint_interval")
+        if self.resets == "synchronous" and self.reset_interval >= self.outer_steps:
+            raise ValueError("synchronous resets need a reset_interval below outer_steps")
         if "name" not in self.optimizer:
             raise ValueError("optimizer needs a name")
         names = [task.task for task in self.tasks]

@@ -77,9 +77,7 @@ def reference_loss_gradients(logits, values, bootstrap, batch, hyper, reward_sca
             else:
                 alive = 0.0 if terminated or truncated else 1.0
                 mixed = hyper.gae_lambda * following + (1 - hyper.gae_lambda) * value_after
-                targets[t, e] = (
-                    reward_scale * batch.reward[t, e] + alive * hyper.discount * mixed
-                )
+                targets[t, e] = reward_scale * batch.reward[t, e] + alive * hyper.discount * mixed
             following, value_after = targets[t, e], values[t, e]
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     advantage = targets - values
@@ -229,9 +227,10 @@ class TestPPO:
         assert probe.lifetime.steps_per_update == 4 * 2 * 5
         assert probe.lifetime.agent.unrolls == 2
         tree = probe.lifetime.agent.unravel(probe.start["classical"].params[0])
-        assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == probe.start[
-            "classical"
-        ].params.shape[1]
+        assert (
+            sum(leaf.size for leaf in jax.tree.leaves(tree))
+            == probe.start["classical"].params.shape[1]
+        )
 
     def test_equal_seeds_give_equal_agents_whatever_the_optimizer(self, probe):
         classical, learned = probe.start["classical"], probe.start["learned"]
@@ -254,7 +253,11 @@ class TestPPO:
         assert (np.asarray(measured["episodes"]) == 3).all()
         # Adam differs from SGD, the seeds differ.
         assert len(np.unique(np.asarray(state.params)[:, 0])) == 3 if name == "classical" else True
-        seen = np.asarray(state.normalizer.count.lo if hasattr(state.normalizer.count, "lo") else state.normalizer.count)
+        seen = np.asarray(
+            state.normalizer.count.lo
+            if hasattr(state.normalizer.count, "lo")
+            else state.normalizer.count
+        )
         assert (seen == 3 * probe.lifetime.steps_per_update).all()
 
     def test_evaluation_matches_a_policy_that_cannot_act(self, probe):

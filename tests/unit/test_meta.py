@@ -67,7 +67,7 @@ def assert_identical(actual, expected):
 
 
 def norm(tree) -> float:
-    return float(optax.global_norm(tree))
+    return float(optax.tree.norm(tree))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -250,22 +250,22 @@ def poison(state: MetaState, task: int, agents: list[int]) -> MetaState:
     return state._replace(populations=tuple(populations))
 
 
+@pytest.fixture(scope="module")
+def trainer():
+    return make_trainer(meta_optimizer=optax.chain(RECORD, optax.trace(0.5)), reset_interval=1000)
+
+
+@pytest.fixture(scope="module")
+def step(trainer):
+    return jit(trainer.step)
+
+
+@pytest.fixture(scope="module")
+def state(trainer, step):
+    return step(jit(trainer.init)(jax.random.key(0)), jax.random.key(1))[0]
+
+
 class TestRobustness:
-    @pytest.fixture(scope="class")
-    def trainer(self):
-        return make_trainer(
-            meta_optimizer=optax.chain(RECORD, optax.trace(0.5)), reset_interval=1000
-        )
-
-    @pytest.fixture(scope="class")
-    def step(self, trainer):
-        return jit(trainer.step)
-
-    @pytest.fixture(scope="class")
-    def state(self, trainer, step):
-        state = jit(trainer.init)(jax.random.key(0))
-        return step(state, jax.random.key(1))[0]
-
     def test_a_broken_agent_is_left_out_then_restarted(self, step, state):
         key = jax.random.key(2)
 
@@ -309,29 +309,21 @@ class TestRobustness:
         assert metrics["catch/agents_restarted"] == AGENTS
         assert (int(later.skipped), int(later.skipped_in_a_row)) == (1, 0)
 
-    def test_a_run_is_the_same_in_pieces(self, trainer, step, state):
-        # With a meta-optimizer that moves, and resets on the way.
-        trainer = dataclasses.replace(trainer, meta_optimizer=optax.adam(0.01))
-        state = state._replace(
-            meta_opt_state=trainer.meta_optimizer.init(state.meta_params),
-            schedule=jit(dataclasses.replace(trainer, reset_interval=INTERVAL).init)(
-                jax.random.key(0)
-            ).schedule,
-        )
-        key = jax.random.key(7)
-        run = jit(trainer.run, static_argnames="steps")
-        whole, metrics = run(state, key, steps=4)
-        half, first = run(state, key, steps=2)
-        halves, second = run(half, key, steps=2)
-        assert_identical(halves, whole)
-        joined = {name: np.concatenate([first[name], second[name]]) for name in first}
-        assert_identical(joined, metrics)
-        assert any(
-            not np.array_equal(a, b)
-            for a, b in zip(
-                jax.tree.leaves(whole.meta_params), jax.tree.leaves(half.meta_params), strict=True
-            )
-        )
+
+def test_a_run_is_the_same_in_pieces():
+    trainer = make_trainer(meta_optimizer=optax.adam(0.01))
+    trainer = dataclasses.replace(trainer, tasks=trainer.tasks[:1])
+    state = jit(trainer.init)(jax.random.key(0))
+    key = jax.random.key(7)
+    run = jit(trainer.run, static_argnames="steps")
+    whole, metrics = run(state, key, steps=4)
+    half, first = run(state, key, steps=2)
+    halves, second = run(half, key, steps=2)
+    assert_identical(halves, whole)
+    assert_identical({n: np.concatenate([first[n], second[n]]) for n in first}, metrics)
+    assert sorted(whole.populations[0].age.tolist()) == [2, 4, 6, 8]
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), whole.meta_params, half.meta_params)
+    assert max(jax.tree.leaves(moved)) > 1e-4
 
 
 def test_too_many_skipped_steps_stop_the_run(tmp_path, capsys):

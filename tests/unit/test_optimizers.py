@@ -1,11 +1,10 @@
 """Learned optimizers against reference vectors, and the optax contract of all optimizers.
 
 ``tests/data/golden/<name>.npz`` holds what the official Optim4RL implementation computes over 20
-steps from recorded gradients: ``grads``, ``cotangent`` and ``updates`` ``[20, 112]`` (the leaves of
-``LEAVES`` raveled and concatenated in that order), the ``hidden`` state after the last step
-``[GRUs, 112, 8]``, and ``meta`` (meta-parameters) and ``metagrad`` (derivative of
-``sum(cotangent * updates)`` with respect to them) as vectors that ``layout`` (JSON: name to shape)
-cuts into the reference's arrays.
+steps from given gradients of 112 parameters: ``grads``, ``cotangent`` and ``updates`` (all
+``[20, 112]``), the ``hidden`` state after the last step ``[GRUs, 112, 8]``, and ``meta``
+(meta-parameters) and ``metagrad`` (derivative of ``sum(cotangent * updates)`` with respect to them)
+as vectors that ``layout`` (JSON: name to shape) cuts into the reference's arrays.
 """
 
 import dataclasses
@@ -27,7 +26,6 @@ from l2o.optimizers.classical import bank, classical, list_classical
 from l2o.optimizers.recurrent import gru, mlp
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-LEAVES = {"b": (7,), "k": (2, 2, 3, 4), "s": (1,), "u": (6, 4), "v": (4, 1), "w": (5, 7)}
 RATE = 0.003
 ICLR = {"processing": "sign_log", "mlp_sizes": (16, 16)}
 REFERENCES = {
@@ -42,7 +40,6 @@ REFERENCES = {
 LEARNED = {
     **{name: (name, {}) for name in l2o.list_optimizers()},
     "optim4rl_a_clip": ("optim4rl_a", {"processing": "clip"}),
-    "linear_sign_log": ("linear", ICLR),
 }
 EVERY = [*LEARNED, *list_classical()]
 NESTED = {"w": (3, 2), "inner": {"b": (2,), "s": ()}, "none": (0,)}
@@ -183,37 +180,37 @@ def arrange(arrays):
     }
 
 
+@functools.cache
+def derivative_of(optimizer):
+    """Return the function behind a reference: loss, updates and state, and the derivatives."""
+
+    def loss(meta, grads, cotangent):
+        tx = optimizer.transform(meta, learning_rate=RATE)
+        step = lambda state, g: tx.update(g, state)[::-1]  # noqa: E731
+        state, updates = jax.lax.scan(step, tx.init(grads[0]), grads)
+        return jnp.vdot(updates, cotangent), (updates, state.hidden)
+
+    return jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 def test_reference(name):
     registered, settings = REFERENCES[name]
-    optimizer = l2o.make_optimizer(registered, **settings)
     with np.load(GOLDEN / f"{name}.npz") as file:
         stored = dict(file)
     layout = json.loads(str(stored["layout"]))
-    meta, wanted_metagrad = (arrange(split(stored[k], layout)) for k in ("meta", "metagrad"))
-    grads, cotangent = (split(stored[k], LEAVES) for k in ("grads", "cotangent"))
-
-    def loss(meta, grads):
-        tx = optimizer.transform(meta, learning_rate=RATE)
-
-        def step(state, xs):
-            g, c = xs
-            updates, state = tx.update(g, state)
-            return state, (updates, sum(jnp.vdot(c[leaf], updates[leaf]) for leaf in LEAVES))
-
-        init = tx.init(jax.tree.map(lambda g: g[0], grads))
-        state, (updates, losses) = jax.lax.scan(step, init, (grads, cotangent))
-        return losses.sum(), (updates, state.hidden)
-
-    derivative = jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
-    (_, (updates, hidden)), (metagrad, d_grads) = derivative(meta, grads)
+    meta, wanted = (arrange(split(stored[key], layout)) for key in ("meta", "metagrad"))
+    derivative = derivative_of(l2o.make_optimizer(registered, **settings))
+    (_, (updates, hidden)), (metagrad, d_grads) = derivative(
+        meta, stored["grads"], stored["cotangent"]
+    )
     atol = 2e-7 if registered == "linear" else 1e-8  # its additive output crosses zero
-    assert_close(updates, split(stored["updates"], LEAVES), rtol=2e-4, atol=atol)
+    np.testing.assert_allclose(updates, stored["updates"], rtol=2e-4, atol=atol)
     hidden = np.stack(jax.tree.leaves(hidden)).transpose(0, 2, 1)
     np.testing.assert_allclose(hidden, stored["hidden"], rtol=0, atol=2e-6)
     scale = float(np.linalg.norm(stored["metagrad"]))
-    assert_close(metagrad, wanted_metagrad, rtol=0, atol=1e-4 * scale)
-    assert not any(leaf.any() for leaf in d_grads.values())  # gradients are inputs, not functions
+    assert_close(jax.device_get(metagrad), wanted, rtol=0, atol=1e-4 * scale)
+    assert not d_grads.any()  # gradients are inputs: nothing flows back through them
 
 
 def test_reference_exercises_both_gate_values():
@@ -335,7 +332,7 @@ def test_untrained_form_b_is_sign_descent():
 @pytest.mark.parametrize("name", EVERY)
 def test_state_is_stable_donatable_and_unknown_extra_arguments_are_ignored(name):
     tx, params = make(name), jax.tree.map(jnp.asarray, tree())
-    state, grads = tx.init(params), tree(1)
+    state, grads = tx.init(params), jax.tree.map(lambda g: g[0], tree(1, (STEPS,)))
     signature = lambda x: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), x)  # noqa: E731
     before = signature(state)
 
@@ -413,11 +410,10 @@ def test_masked_and_partitioned(name):
 
 def test_bank_equals_each_member():
     names = list_classical()
-    params, grads = tree(), tree(1, (3,))
-    rates = np.linspace(0.01, 0.1, len(names)).astype(np.float32)
+    params, grads = tree(), tree(1, (STEPS,))
 
-    def one(i, rate):
-        tx = bank(names, i, rate)
+    def one(index):
+        tx = bank(names, index, 0.01)
 
         def step(carry, g):
             params, state = carry
@@ -426,12 +422,10 @@ def test_bank_equals_each_member():
 
         return jax.lax.scan(step, (params, tx.init(params)), grads)[1]
 
-    together = jit(jax.vmap(one))(np.arange(len(names)), rates)
-    rated = zip(names, rates, strict=True)
-    alone = run({name: (classical(name, float(rate)), params, grads) for name, rate in rated})
+    together = jax.device_get(jit(jax.vmap(one))(np.arange(len(names))))
     for i, name in enumerate(names):
-        member = jax.tree.map(lambda u, i=i: u[i], jax.device_get(together))
-        assert_close(member, alone[name], rtol=1e-5, atol=1e-8)
+        member = jax.tree.map(lambda u, i=i: u[i], together)
+        assert_close(member, contract(name)["nested"], rtol=1e-4, atol=1e-8)
 
 
 def test_classical_is_optax():

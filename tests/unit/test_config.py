@@ -1,0 +1,369 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from l2o import config
+from l2o.cli import main
+from l2o.errors import ConfigError, L2OError
+from l2o.stages import code_version, settings_version
+
+FOLDER = Path(__file__).parents[2] / "config"
+STAGES = ("baselines", "meta_train", "select", "transfer", "ablate", "report", "track")
+
+
+def build(scale="smoke", **settings):
+    base = config.read_yaml(FOLDER / "config.yaml") | {"scale": scale}
+    return config.build(config.merge(base, settings), FOLDER)
+
+
+def nested(path, value):
+    """Return ``{"a": {"b": value}}`` for ``"a.b"``."""
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return value
+
+
+# Valid configurations
+
+
+@pytest.mark.parametrize("scale", config.SCALES)
+def test_shipped_scales(scale, tmp_path):
+    resolved = build(scale)
+    assert resolved.scale == scale
+    assert set(resolved.ablations) == {
+        "gradient_processing",
+        "pipeline_training",
+        "inductive_bias",
+    }
+    training = {task.task for recipe in resolved.recipes.values() for task in recipe.tasks}
+    groups = [training, set(resolved.select.tasks), set(resolved.transfer.tasks)]
+    assert len(set.union(*groups)) == sum(map(len, groups))  # disjoint
+    assert resolved.toy_evaluation_tasks[-len(resolved.select.tasks) :] == resolved.select.tasks
+    path = tmp_path / "new" / "config.json"
+    config.write(resolved, path)
+    assert config.load(path) == resolved
+    before = path.stat().st_mtime_ns
+    config.write(resolved, path)
+    assert path.stat().st_mtime_ns == before  # unchanged files keep their time
+
+
+def test_scales_grow():
+    smoke, quick, paper = map(build, config.SCALES)
+    for small, large in ((smoke, quick), (quick, paper)):
+        assert small.baselines.seeds <= large.baselines.seeds
+        for name, recipe in small.recipes.items():
+            assert recipe.outer_steps * recipe.agents < (
+                large.recipes[name].outer_steps * large.recipes[name].agents
+            )
+
+
+def test_recipes_take_defaults_and_settings_win():
+    resolved = build(
+        recipe={"agents": 16}, recipes={"mine": {"unroll": 3}, "optim4rl_a": {"agents": 32}}
+    )
+    assert resolved.recipes["mine"].unroll == 3 and resolved.recipes["mine"].agents == 16
+    assert resolved.recipes["optim4rl_a"].agents == 32
+    assert resolved.recipes["optim4rl_a"].optimizer["name"] == "optim4rl_a"
+    assert resolved.get_recipe("mine").optimizer == {"name": "optim4rl_b"}
+    with pytest.raises(L2OError, match=r"unknown recipe 'optim4rl_c'\. Did you mean 'optim4rl_b'"):
+        resolved.get_recipe("optim4rl_c")
+
+
+def test_merge_copies():
+    base, over = {"a": {"b": [1, 2], "c": 1}}, {"a": {"b": [3]}, "d": None}
+    merged = config.merge(base, over)
+    assert merged == {"a": {"b": [3], "c": 1}, "d": None}
+    merged["a"]["b"].append(4)
+    assert base == {"a": {"b": [1, 2], "c": 1}} and over["a"]["b"] == [3]
+
+
+def test_recipe_of_its_own(tmp_path):
+    recipe = build().recipes["linear"]
+    for name, text in {
+        "r.yaml": yaml.safe_dump(recipe.model_dump()),
+        "r.json": json.dumps(recipe.model_dump()),
+    }.items():
+        (tmp_path / name).write_text(text)
+        assert config.load_recipe(tmp_path / name) == recipe
+
+
+# Refused configurations
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sed", 1, "config: sed: unknown key"),
+        ("transfer.ppo.lr", 0.1, "config: transfer.ppo.lr: unknown key"),
+        ("recipes.linear.unrol", 4, "config: recipes.linear.unrol: unknown key"),
+        ("recipe.agents", "many", "recipes.optim4rl_b.agents: input should be a valid integer"),
+        ("recipes.linear", 3, "recipes.linear: input should be.*; got 3"),
+        ("recipes.linear", [1], r"recipes.linear: input should be.*; got \[1\]"),
+        ("recipes", [1], r"recipes: input should be a valid dictionary; got \[1\]"),
+        ("recipe", 5, "recipe: .*; got 5"),
+        ("toy_tasks", 3, "toy_tasks: input should be a valid dictionary; got 3"),
+        ("select.seeds", -1, "select.seeds: input should be greater than 0; got -1"),
+        ("evaluation_seeds", 0, "evaluation_seeds: input should be greater than 0; got 0"),
+        ("seed", -1, "seed: input should be greater than or equal to 0; got -1"),
+        ("meta_seeds", [], "meta_seeds: .*at least 1"),
+        ("baselines.learning_rates", [0.1, 0], "baselines.learning_rates.1: .*than 0; got 0"),
+        ("toy_tasks.catch.updates", -5, "toy_tasks.catch.updates: .*greater than 0; got -5"),
+        ("toy_tasks.catch.torso", "D33", "toy_tasks.catch.torso: .*'D32', 'D256'.*got 'D33'"),
+        ("recipes.linear.resets", "often", "recipes.linear.resets: .*'staggered'.*got 'often'"),
+        ("recipes.linear.meta_learning_rate", float("nan"), "meta_learning_rate: .*; got nan"),
+        ("recipes.linear.checkpoint_interval", 3, "linear: checkpoint_interval must be a mult"),
+        ("recipes.linear.outer_steps", 9, "linear: outer_steps must be a multiple of checkp"),
+        ("recipes.linear.optimizer", None, "recipes.linear.optimizer: .*dictionary; got None"),
+        ("recipes.Linear", {}, "recipes.Linear.*: string should match pattern"),
+        ("select.recipe", "liner", "select.recipe: unknown recipe 'liner'; known: l2lgd2"),
+        (
+            "ablations.inductive_bias.recipes.liner",
+            "x",
+            "ablations.inductive_bias.recipes: unknown recipe 'liner'; known: ",
+        ),
+        ("ablations.one", {"question": "?", "recipes": {"linear": "x"}}, "at least 2 items"),
+        (
+            "select.tasks",
+            ["catch", "small_dense_short"],
+            r"meta-training set and validation tasks .* overlap: small_dense_short",
+        ),
+        ("transfer.tasks", ["catch"], "validation tasks .* and test tasks overlap: catch"),
+        (
+            "transfer.tasks",
+            ["small_dense_short"],
+            "meta-training set and test tasks .* overlap: small_dense_short",
+        ),
+        (
+            "transfer.tuning_task",
+            "inverted_double_pendulum",
+            "transfer.tuning_task and test tasks overlap: inverted_double_pendulum",
+        ),
+        ("select.tasks", ["small_sparse_long"], "toy_tasks lacks the budget of small_sparse_long"),
+        ("baselines.optimizers", ["sign"], "baselines.optimizers must hold adam"),
+        (
+            "recipe.tasks",
+            [{"task": "small_dense_short"}, {"task": "small_dense_short"}],
+            "tasks names a task twice: small_dense_short, small_dense_short",
+        ),
+        ("recipe.tasks", [], "tasks: .*at least 1"),
+        ("scale", "huge", "unknown scale 'huge'; known: paper, quick, smoke"),
+        ("scale", ["smoke"], "unknown scale"),
+        ("scale", "../scales/smoke", "scale: "),
+    ],
+)
+def test_refused(path, value, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(**({"scale": value} if path == "scale" else nested(path, value)))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_section_and_many_problems():
+    settings = config.read_yaml(FOLDER / "config.yaml") | {"scale": "smoke"}
+    del settings["ablations"]
+    with pytest.raises(ConfigError, match="ablations: Field required"):
+        config.build(settings, FOLDER)
+    with pytest.raises(ConfigError, match=r"a0: unknown key; .*; a4: unknown key \(and 3 more\)"):
+        build(**{f"a{i}": 1 for i in range(8)})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1\nb: }", "not valid YAML: .*line 2"),
+        (b"- 1\n- 2\n", "must be a mapping"),
+        (b"", "must be a mapping"),
+        (b"just text", "must be a mapping"),
+        (b"a: !!python/object/apply:os.getcwd []", "not valid YAML: .*python/object"),
+        (b"\xff\xfe\x80", "cannot be read"),
+        (None, "no such file"),
+    ],
+)
+def test_unreadable_yaml(tmp_path, content, message):
+    path = tmp_path / "config.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{path}: {message}") as caught:
+        config.read_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not valid JSON"),
+        (b"{}", "scale: Field required"),
+        (b"[1]", "input should be a valid dictionary"),
+        (b"\xff\xfe\x80", "cannot be read"),
+        (None, "no such file"),
+    ],
+)
+def test_unreadable_resolved_configuration(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{path}: .*{message}"):
+        config.load(path)
+
+
+def test_folder_instead_of_a_file(tmp_path):
+    for read in (config.read_yaml, config.load):
+        with pytest.raises(ConfigError, match=f"^{tmp_path}: cannot be read"):
+            read(tmp_path)
+
+
+# The command line
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """Run `l2o` in an empty folder that holds a resolved configuration."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "100",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    config.write(build(), "smoke.json")
+
+    def run(*argv):
+        code = main(argv)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            "evaluate --task small_dense_shrt --optimizer adam --learning-rate 0.1",
+            "unknown toy task 'small_dense_shrt'. Did you mean 'small_dense_short'?",
+        ),
+        (
+            "evaluate --task catch --optimizer adm --learning-rate 0.1",
+            "unknown optimizer 'adm'. Did you mean 'adam'?",
+        ),
+        ("evaluate --task catch --optimizer adm", "unknown optimizer 'adm'. Did you mean 'adam'?"),
+        ("evaluate --task catch --optimizer adam", "'adam' needs a learning rate; give --learn"),
+        ("evaluate --task catch --optimizer x.safetensors", "x.safetensors: no such weight file."),
+        ("evaluate --task catch --optimizer smoke.json", "smoke.json: not a complete safetensors"),
+        (
+            "evaluate --task catch --optimizer adam --learning-rate 0.1 --torso D33",
+            "torso: input should be 'D32', 'D256' or 'C16-D32'; got 'D33'",
+        ),
+        (
+            "evaluate --task catch --optimizer adam --learning-rate 0.1 --updates 0",
+            "updates: input should be greater than 0; got 0",
+        ),
+        (
+            "evaluate --task catch --optimizer adam --learning-rate 0.1 --environments 0",
+            "environments: input should be greater than 0; got 0",
+        ),
+        (
+            "evaluate --task catch --optimizer adam --learning-rate 0.1 --seeds 0",
+            "--seeds must be at least 1",
+        ),
+        ("baselines --config none.json --task catch", "none.json: no such file."),
+        (
+            "meta-train --config smoke.json --recipe optim4rl_c",
+            "unknown recipe 'optim4rl_c'. Did you mean 'optim4rl_b'?",
+        ),
+        ("meta-train --config none.yaml", "none.yaml: no such file."),
+        ("meta-train --config smoke.json", "smoke.json: optimizer: Field required"),
+        ("config --config none.yaml", "none.yaml: no such file."),
+        (f"config --config {FOLDER}/config.yaml --scale smke", "scale: unknown scale 'smke'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, argv, message):
+    code, out, err = cli(*argv.split(), "--out", "new")
+    assert code == 2
+    assert message in err and "Traceback" not in out + err
+    last = err.rstrip("\n").splitlines()[-1]
+    assert last.startswith(f"l2o {argv.split()[0]}: ") and message in last
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["smoke.json"]  # nothing written
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["evalute"], ["evaluate"], ["config", "--scale"], ["list", "all"]]
+)
+def test_bad_usage(cli, argv):
+    with pytest.raises(SystemExit) as stop:
+        cli(*argv)
+    assert stop.value.code == 2
+
+
+def test_config_command(cli, tmp_path):
+    code, out, err = cli("config", "--config", f"{FOLDER}/config.yaml", "--scale", "smoke")
+    assert (code, err) == (0, "")
+    assert out == config.dump(build()) == (tmp_path / "smoke.json").read_text()
+    assert cli("config", "--config", f"{FOLDER}/config.yaml", "--out", "q/c.json")[:2] == (0, "")
+    assert config.load(tmp_path / "q" / "c.json") == build("quick")
+
+
+def test_list_command(cli):
+    code, out, _ = cli("list", "optimizers")
+    assert code == 0 and {"adam", "sign", "optim4rl_a", "optim4rl_b"} <= set(out.split())
+
+
+# What a stage depends on
+
+JOBS = [
+    ("baselines", "catch"),
+    ("baselines", "small_dense_short"),
+    ("meta_train", "linear"),
+    ("meta_train", "optim4rl_b"),
+    ("select", ""),
+    ("transfer", ""),
+    ("ablate", "inductive_bias"),
+    ("ablate", "pipeline_training"),
+]
+EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changed"),
+    [
+        ("transfer.seeds", 5, {"transfer"}),
+        ("transfer.ppo.epochs", 2, {"transfer"}),
+        ("recipes.linear.unroll", 4, {"meta_train linear"}),
+        ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"}),
+        ("toy_tasks.catch.updates", 40, {"baselines catch"} | EVALUATIONS),
+        ("baselines.tuning_seeds", 2, {"baselines catch", "baselines small_dense_short"}),
+        (
+            "baselines.optimizers",
+            ["adam", "sign"],
+            {"baselines catch", "baselines small_dense_short", "transfer"},
+        ),
+        ("select.seeds", 4, {"select"}),
+        ("evaluation_seeds", 4, EVALUATIONS - {"select"}),
+        ("meta_seeds", [0, 1], EVALUATIONS - {"select"}),
+        ("ablations.inductive_bias.question", "What?", {"ablate inductive_bias"}),
+    ],
+)
+def test_settings_version_follows_what_a_stage_uses(path, value, changed):
+    before, after = build(), build(**nested(path, value))
+    assert before != after
+    assert {
+        f"{stage} {name}".strip()
+        for stage, name in JOBS
+        if settings_version(before, stage, name) != settings_version(after, stage, name)
+    } == changed
+    assert settings_version(before, "report") != settings_version(after, "report")
+
+
+def test_settings_version_is_stable():
+    for stage, name in JOBS:
+        assert settings_version(build(), stage, name) == settings_version(build(), stage, name)
+
+
+def test_code_version():
+    versions = {stage: code_version(stage) for stage in STAGES}
+    assert versions == {stage: code_version(stage) for stage in STAGES}
+    assert versions["transfer"] != versions["report"] != versions["track"]
+    assert all(len(version) == 16 for version in versions.values())
+    with pytest.raises(L2OError, match=r"unknown stage 'meta-train'\. Did you mean 'meta_train'"):
+        code_version("meta-train")

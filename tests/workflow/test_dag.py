@@ -1,0 +1,268 @@
+"""The workflow, run by Snakemake in a copy of its files, with a stand-in for the `l2o` command."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from l2o import cli, config
+
+REPOSITORY = Path(__file__).parents[2]
+TARGETS = [
+    "all",
+    "baselines",
+    "meta_train",
+    "select",
+    "transfer",
+    "ablations",
+    "ablation_gradient_processing",
+    "ablation_pipeline_training",
+    "ablation_inductive_bias",
+    "report",
+]
+RECIPES = [
+    "optim4rl_b",
+    "optim4rl_a",
+    "optim4rl_a_clip",
+    "no_resets",
+    "synchronous_resets",
+    "linear",
+    "l2lgd2",
+]
+
+# Writes what each stage promises, and a line about each call. Where `fail` names it, a job writes
+# some resume state and its first outputs, then fails.
+STAND_IN = """
+import json, os, pathlib, sys
+stage, *rest = sys.argv[1:]
+action = [rest.pop(0)] if not rest[0].startswith("--") else []
+options = dict(zip((name[2:] for name in rest[::2]), rest[1::2], strict=True))
+out = pathlib.Path(options["out"])
+state = pathlib.Path(options["state"]) if "state" in options else None
+fail = pathlib.Path("fail")
+call = {
+    "argv": sys.argv[1:],
+    "stage": stage,
+    "resumed": bool(state and (state / "progress").exists()),
+    "invocation": os.environ.get("L2O_INVOCATION"),
+}
+with open("calls.jsonl", "a") as file:
+    file.write(json.dumps(call) + "\\n")
+
+def write(*names):
+    for name in names:
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(stage)
+
+if stage in ("report", "track"):
+    out.write_text(stage)
+    sys.exit()
+if state:
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "progress").write_text("4")
+write("metrics.jsonl")
+if fail.exists() and fail.read_text() in out.as_posix():
+    write("metrics.parquet")
+    print(f"l2o {stage}: out of luck.", file=sys.stderr)
+    sys.exit(2)
+write(*{
+    "meta-train": ["metrics.parquet", "checkpoints/step_000000.safetensors"],
+    "baselines": ["curves.parquet", "tuning.parquet", "tuned.json"],
+    "select": ["champion.json", "champion.safetensors", "untrained.safetensors",
+               "scores.parquet", "comparison.parquet"],
+    "transfer": ["curves.parquet", "tuning.parquet"],
+    "ablate": ["curves.parquet", "summary.parquet"],
+}[stage], "run.json")
+if state:
+    (state / "progress").unlink()
+"""
+
+
+class Checkout:
+    """A copy of the workflow in a folder of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("workflow", "config", "slurm", "profiles"):
+            shutil.copytree(REPOSITORY / name, folder / name)
+        shutil.copy(REPOSITORY / "Snakefile", folder)
+        commands = folder / "bin"
+        commands.mkdir()
+        (commands / "stand_in.py").write_text(STAND_IN)
+        command = commands / "l2o"
+        command.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{commands}/stand_in.py" "$@"\n'
+        )
+        command.chmod(0o755)
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SLURM_", "L2O_", "SNAKEMAKE_"))
+        }
+        self.environment["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
+        if sys.dont_write_bytecode:  # importing Snakemake from source takes most of a call
+            self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+            self.environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
+
+    def snakemake(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if not fails else subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+        assert fails or done.returncode == 0, done.stdout
+        return done
+
+    def planned(self, *arguments: str, changes: dict | None = None) -> dict[str, int]:
+        """Return how many jobs of each rule Snakemake would run."""
+        if changes:
+            (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
+            arguments = (*arguments, "--configfile", "changes.yaml")
+        text = self.snakemake("--dry-run", *arguments).stdout
+        if "Nothing to be done" in text:
+            return {}
+        table = text.split("Job stats:", 1)[1].split("\n\n", 1)[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+    def calls(self) -> list[dict]:
+        return [json.loads(line) for line in (self.folder / "calls.jsonl").open()]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return Checkout(tmp_path_factory.mktemp("dag") / "fresh")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_can_be_planned(checkout, target):
+    jobs = checkout.planned(target)
+    assert 0 < jobs["total"] <= 25
+    if target == "all":
+        assert jobs["meta_train_run"] == len(RECIPES) and jobs["ablation"] == 3
+    if target == "meta_train":
+        assert jobs == {"meta_train_run": 1, "meta_train": 1, "total": 2}
+
+
+def test_a_cluster_gets_the_same_jobs(checkout):
+    # Planned for the other scales too: their files are read, and paper has more seeds.
+    jobs = checkout.planned("--profile", "slurm")
+    assert jobs == checkout.planned()
+    jobs = checkout.planned("--profile", "slurm", "--config", "scale=paper")
+    assert jobs["meta_train_run"] == 3 * len(RECIPES) and jobs["transfer_task"] == 4
+
+
+def test_cluster_resources_are_those_of_rules_that_are_submitted():
+    text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    blocks = dict(re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)*)", text + "\n", re.M))
+    submitted = {name for name, body in blocks.items() if "localrule: True" not in body}
+    assert {"meta_train_run", "transfer_task"} <= submitted
+    profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text())
+    assert set(profile["set-resources"]) <= submitted
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scale": "nope"}, "unknown scale 'nope'; known: paper, quick, smoke"),
+        ({"transfer": {"sedes": 3}}, "transfer.sedes: unknown key"),
+        ({"select": {"tasks": ["small_dense_short"]}}, "overlap: small_dense_short"),
+    ],
+)
+def test_a_bad_configuration_is_one_line(checkout, settings, message):
+    if "scale" in settings:
+        arguments = ["--config", "scale=nope"]
+    else:
+        (checkout.folder / "bad.yaml").write_text(yaml.safe_dump(settings))
+        arguments = ["--configfile", "bad.yaml"]
+    done = checkout.snakemake("--dry-run", *arguments, fails=True)
+    assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
+    about = ("Using ", "Config file ")  # Snakemake's own, at every start
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith(about)]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("config: ") and message in lines[0]
+
+
+class TestRunning:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def failed(tmp_path_factory):
+        """A pipeline in which the meta-training of one recipe failed."""
+        checkout = Checkout(tmp_path_factory.mktemp("run") / "run")
+        (checkout.folder / "fail").write_text("meta_train/linear/")
+        done = checkout.snakemake("--keep-going", fails=True)
+        assert done.returncode == 1
+        return checkout, done
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def finished(failed):
+        """The same pipeline after it was called again."""
+        checkout, _ = failed
+        before = checkout.calls()
+        (checkout.folder / "fail").unlink()
+        checkout.snakemake()
+        return checkout, before, checkout.calls()[len(before) :]
+
+    def test_a_failed_job_keeps_what_it_resumes_from(self, failed):
+        checkout, done = failed
+        results = checkout.folder / "results/quick"
+        assert (results / ".state/meta_train/linear/seed_0/progress").exists()
+        folder = results / "meta_train/linear/seed_0"
+        assert not (folder / "metrics.parquet").exists(), "half-written output was kept"
+        assert (folder / "metrics.jsonl").exists(), "the history must survive"
+        assert "out of luck" in (results / "logs/meta_train/linear_seed_0.log").read_text()
+        assert "out of luck" in done.stdout + done.stderr
+        # Everything that does not need it was done.
+        assert (results / "transfer/inverted_double_pendulum/run.json").exists()
+        assert (results / "ablations/pipeline_training/run.json").exists()
+        assert not (results / "ablations/inductive_bias").joinpath("run.json").exists()
+        assert not (results / "report.html").exists()
+
+    def test_the_next_call_does_only_what_is_missing(self, finished):
+        _, _, calls = finished
+        assert [call["stage"] for call in calls] == ["meta-train", "ablate", "report", "track"]
+        assert calls[0]["resumed"]
+
+    def test_command_lines_are_those_of_the_program(self, finished, monkeypatch):
+        checkout, before, after = finished
+        monkeypatch.chdir(checkout.folder)
+        assert len(before) + len(after) == 18  # one of 17 jobs twice
+        for call in [*before, *after]:
+            args = cli.build_parser().parse_args(call["argv"])
+            if "config" in args:
+                assert config.load(args.config).scale == "quick"
+        invocations = [{call["invocation"] for call in calls} for calls in (before, after)]
+        assert all(len(names) == 1 and None not in names for names in invocations)
+        assert invocations[0] != invocations[1]
+
+    def test_nothing_is_left_to_do(self, finished):
+        assert finished[0].planned() == {}
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"transfer": {"seeds": 7}}, {"transfer_task": 1}),
+            ({"evaluation_seeds": 3}, {"ablation": 3}),
+            ({"ablations": {"inductive_bias": {"question": "Which?"}}}, {"ablation": 1}),
+            ({"select": {"seeds": 2}}, {"select": 1, "transfer_task": 1}),
+            ({"recipes": {"linear": {"unroll": 2}}}, {"meta_train_run": 1, "ablation": 1}),
+        ],
+        ids=lambda value: "-".join(value),
+    )
+    def test_an_edit_runs_again_what_depends_on_it(self, finished, changes, expected):
+        jobs = finished[0].planned(changes=changes)
+        always = {"report": 1, "track": 1, "all": 1}
+        total = sum(expected.values()) + sum(always.values())
+        assert jobs == expected | always | {"total": total}
