@@ -260,12 +260,12 @@ def cli(tmp_path, monkeypatch, capsys):
             "updates: input should be greater than 0; got 0",
         ),
         (
-            "evaluate --task catch --optimizer adam --learning-rate 0.1 --environments 0",
+            "evaluate --task catch --optimizer adam --learning-rate 1 --updates 1 --environments 0",
             "environments: input should be greater than 0; got 0",
         ),
         (
-            "evaluate --task catch --optimizer adam --learning-rate 0.1 --seeds 0",
-            "--seeds must be at least 1",
+            "evaluate --task catch --optimizer adam --learning-rate 0.1 --updates 1 --seeds 0",
+            "--seeds: must be at least 1",
         ),
         ("baselines --config none.json --task catch", "none.json: no such file."),
         (

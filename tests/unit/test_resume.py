@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+from l2o.checkpoint import ResumeState
 
 RECIPE = {
     "optimizer": {"name": "linear"},
@@ -47,8 +50,6 @@ def wrapped(*args):
 setattr(owner, name, wrapped)
 sys.exit(l2o.cli.main())
 """
-
-pytestmark = pytest.mark.slow
 
 
 class Workplace:
@@ -159,3 +160,19 @@ def test_the_state_of_another_recipe_is_not_continued(place, whole, killed_once)
     first, last = (f"checkpoints/step_{step:06d}.safetensors" for step in (0, 12))
     assert (out / first).read_bytes() == (whole / first).read_bytes()
     assert (out / last).read_bytes() != (whole / last).read_bytes()
+
+
+def test_state_that_is_half_removed_is_not_continued(tmp_path, monkeypatch):
+    folder, fingerprint = tmp_path / "state", {"seed": 0}
+    state = ResumeState(folder, fingerprint)
+    state.save(4, {"weights": np.arange(3.0)})
+    np.testing.assert_array_equal(state.restore({"weights": np.zeros(3)})["weights"], range(3))
+    assert ResumeState(folder, fingerprint).latest == 4
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", raise_interrupt)
+        state.discard()
+    assert ResumeState(folder, fingerprint).latest is None
+
+
+def raise_interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
