@@ -148,7 +148,6 @@ class Config(_Model):
     """The whole pipeline at one scale."""
 
     scale: Name = _field("Named set of budgets: smoke, quick or paper, or a file of your own.")
-    seed: int = _field("Root of every random key.", 0, ge=0)
     meta_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = _field(
         "Seeds of meta-training; the first one's checkpoints are selected from.", [0], min_length=1
     )
@@ -226,6 +225,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(value, dict):
@@ -252,10 +253,13 @@ def build(settings: Mapping[str, Any], folder: str | Path = "config") -> Config:
         known = sorted(p.stem for p in (Path(folder) / "scales").glob("*.yaml"))
         raise ConfigError(f"scale: unknown scale '{scale}'; known: {', '.join(known)}.")
     resolved = merge(read_yaml(path), settings)
-    defaults = resolved.pop("recipe", {})
+    defaults = resolved.pop("recipe", None) or {}
+    if not isinstance(defaults, Mapping):
+        raise ConfigError(f"config: recipe: must be a mapping; got {defaults!r}.")
     if isinstance(resolved.get("recipes"), Mapping):
         resolved["recipes"] = {
-            name: merge(defaults, recipe or {}) for name, recipe in resolved["recipes"].items()
+            name: merge(defaults, recipe or {}) if isinstance(recipe or {}, Mapping) else recipe
+            for name, recipe in resolved["recipes"].items()
         }
     return parse(Config, resolved, "config")
 
@@ -287,6 +291,8 @@ def _read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not valid JSON ({error}).") from None
 

@@ -57,15 +57,15 @@ def resolve(
         if rate is None:
             raise L2OError(f"{name}: stores no learning rate; give --learning-rate.")
         return Candidate(label or Path(name).stem, optimizer, float(rate), meta_params)
+    if name not in (known := [*list_classical(), *list_optimizers()]):
+        raise unknown_name("optimizer", name, known)
     if learning_rate is None:
         raise L2OError(f"optimizer '{name}' needs a learning rate; give --learning-rate.")
     if name in list_classical():
         return Candidate(label or name, name, learning_rate)
-    if name in list_optimizers():
-        optimizer = make_optimizer(name)
-        meta_params = optimizer.init_meta(key_for(seed, "init_meta"))
-        return Candidate(label or f"{name}_untrained", optimizer, learning_rate, meta_params)
-    raise unknown_name("optimizer", name, [*list_classical(), *list_optimizers()])
+    optimizer = make_optimizer(name)
+    meta_params = optimizer.init_meta(key_for(seed, "init_meta"))
+    return Candidate(label or f"{name}_untrained", optimizer, learning_rate, meta_params)
 
 
 def checkpoint_series(run_dir: str | Path) -> list[Path]:

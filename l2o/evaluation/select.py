@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from l2o.config import Config
+from l2o.errors import ResultsError
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns
@@ -90,6 +91,8 @@ def normalised_scores(finals: pd.DataFrame, adam: pd.Series) -> pd.DataFrame:
     table["step"] = table["optimizer"].str.removeprefix("step_").astype(int)
     table = table.sort_values("step", ignore_index=True).drop(columns="optimizer")
     untrained = table.iloc[0]
+    if np.isnan(untrained["final"]):
+        raise ResultsError(f"the untrained optimizer diverged on {untrained['task']}: no zero.")
     error = np.hypot(untrained["se"], adam.std(ddof=1) / np.sqrt(len(adam)))
     unit = max(adam.mean() - untrained["final"], float(error), 1e-6)
     table["score"] = ((table["final"] - untrained["final"]) / unit).fillna(-np.inf)

@@ -24,7 +24,9 @@ def evaluate_one(args: argparse.Namespace) -> None:
     """
     published = toy_task(args.task)
     settings = {
-        "environments": args.environments or published.environments,
+        "environments": (
+            published.environments if args.environments is None else args.environments
+        ),
         "updates": published.updates if args.updates is None else args.updates,
         "points": args.points,
         "torso": args.torso,

@@ -62,6 +62,17 @@ class CoordinateWise(LearnedOptimizer):
 
     coordinate_wise = True
     grad_clip: float | None
+    hidden_size: int
+    mlp_sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check the settings that all subclasses have."""
+        if self.grad_clip is not None and not self.grad_clip > 0:
+            raise ValueError(f"grad_clip must be positive or None; got {self.grad_clip!r}")
+        if not _is_size(self.hidden_size):
+            raise ValueError(f"hidden_size must be a positive integer; got {self.hidden_size!r}")
+        if not isinstance(self.mlp_sizes, tuple) or not all(map(_is_size, self.mlp_sizes)):
+            raise ValueError(f"mlp_sizes must be positive integers; got {self.mlp_sizes!r}")
 
     @abc.abstractmethod
     def init_hidden(self, parameters: int) -> Tree:
@@ -100,6 +111,10 @@ class CoordinateWise(LearnedOptimizer):
             return updates, CoordinateWiseState(optax.safe_increment(state.count), hidden)
 
         return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def _ravel(leaves: list[jax.Array]) -> jax.Array:

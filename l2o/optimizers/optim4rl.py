@@ -34,8 +34,8 @@ class _TwoNetworks(CoordinateWise):
 
     def init_hidden(self, parameters: int) -> Tree:
         """Return zero hidden states, two arrays ``[hidden, parameters]``."""
-        zeros = jnp.zeros((self.hidden_size, parameters), jnp.float32)
-        return {"gru1": zeros, "gru2": zeros}
+        shape = (self.hidden_size, parameters)  # two arrays: one buffer cannot be donated twice
+        return {name: jnp.zeros(shape, jnp.float32) for name in ("gru1", "gru2")}
 
     def _advance(self, meta: Tree, hidden: Tree, x1: jax.Array, x2: jax.Array) -> tuple:
         """Advance both GRUs; return the hidden state and both network outputs."""
@@ -71,6 +71,7 @@ class Optim4RLA(_TwoNetworks):
     eps: float = 1e-18
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.processing not in ("sign_log", "clip"):
             raise ValueError(
                 f"processing must be one of ['sign_log', 'clip']; got {self.processing!r}"

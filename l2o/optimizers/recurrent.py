@@ -36,12 +36,13 @@ def init_gru(key: jax.Array, inputs: int, hidden: int) -> Tree:
     key_in, key_rec = jax.random.split(key)
     lecun = jax.nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
     orthogonal = jax.nn.initializers.orthogonal()
-    recurrent = [orthogonal(k, (hidden, hidden)) for k in jax.random.split(key_rec, 3)]
-    kernels = [lecun(k, (hidden, inputs)) for k in jax.random.split(key_in, 3)]
+    # vmap, not a loop over the three gates: each QR decomposition takes a second to compile.
+    kernels = jax.vmap(lambda k: lecun(k, (hidden, inputs)))(jax.random.split(key_in, 3))
+    recurrent = jax.vmap(lambda k: orthogonal(k, (hidden, hidden)))(jax.random.split(key_rec, 3))
     return {
-        "w_in": jnp.concatenate(kernels),
+        "w_in": kernels.reshape(3 * hidden, inputs),
         "b_in": jnp.zeros(3 * hidden),
-        "w_rec": jnp.concatenate(recurrent),
+        "w_rec": recurrent.reshape(3 * hidden, hidden),
         "b_rec": jnp.zeros(hidden),
     }
 

@@ -54,6 +54,7 @@ class LinearOptim(_OneNetwork):
     eps: float = 1e-18
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.processing not in ("raw", "sign_log"):
             raise ValueError(
                 f"processing must be one of ['raw', 'sign_log']; got {self.processing!r}"

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from l2o.errors import CheckpointError
+from l2o.errors import CheckpointError, L2OError
 from l2o.files import atomic_path
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.registry import make_optimizer
@@ -77,8 +77,12 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, Tree, dict[str, An
         raise CheckpointError(
             f"{path}: not an l2o weight file (format {header.get('format')!r}, want {_FORMAT!r})."
         )
-    optimizer = make_optimizer(header["optimizer"], **json.loads(header["hyperparameters"]))
-    return optimizer, _fit(optimizer, arrays, path), json.loads(header["metadata"])
+    try:
+        optimizer = make_optimizer(header["optimizer"], **json.loads(header["hyperparameters"]))
+        metadata = json.loads(header["metadata"])
+    except (L2OError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged header ({error}).") from None
+    return optimizer, _fit(optimizer, arrays, path), metadata
 
 
 def _refuse_unsafe(path: Path) -> None:
@@ -86,8 +90,11 @@ def _refuse_unsafe(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weight file.")
     with path.open("rb") as file:
-        start = file.read(4)
-    if start[:1] == b"\x80" or start == b"PK\x03\x04" or path.suffix in (".pkl", ".pt", ".pickle"):
+        start = file.read(9)
+    # A safetensors file starts with the length of its header, whose low byte may be that of a
+    # pickle; its ninth byte is always the brace that opens the header.
+    alien = start[8:] != b"{" and (start[:1] == b"\x80" or start[:4] == b"PK\x03\x04")
+    if alien or path.suffix in (".pkl", ".pt", ".pickle"):
         raise CheckpointError(
             f"{path}: looks like a pickle or archive; loading one can execute code, so only "
             "safetensors files are accepted."

@@ -206,23 +206,25 @@ class Probe:
         }
 
 
-class TestPPO:
-    @pytest.fixture(scope="class")
-    def probe(self, tmp_path_factory):
-        # The physics is a part of several programs; compiled once, it comes from the cache.
-        names = {
-            "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("jax")),
-            "jax_persistent_cache_min_compile_time_secs": 0.0,
-        }
-        before = {name: getattr(jax.config, name) for name in names}
-        compilation_cache.reset_cache()
-        for name, value in names.items():
-            jax.config.update(name, value)
-        yield Probe()
-        compilation_cache.reset_cache()
-        for name, value in before.items():
-            jax.config.update(name, value)
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory):
+    # The physics is a part of several programs; compiled once, it comes from the cache.
+    names = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("jax")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in names}
+    compilation_cache.reset_cache()
+    for name, value in names.items():
+        jax.config.update(name, value)
+    yield Probe()
+    compilation_cache.reset_cache()
+    for name, value in before.items():
+        jax.config.update(name, value)
 
+
+@pytest.mark.slow
+class TestPPO:
     def test_sizes(self, probe):
         assert probe.lifetime.steps_per_update == 4 * 2 * 5
         assert probe.lifetime.agent.unrolls == 2
@@ -251,23 +253,16 @@ class TestPPO:
         returns = np.asarray(measured["return"])
         assert ((returns >= 1) & (returns <= LENGTH)).all()
         assert (np.asarray(measured["episodes"]) == 3).all()
-        # Adam differs from SGD, the seeds differ.
-        assert len(np.unique(np.asarray(state.params)[:, 0])) == 3 if name == "classical" else True
-        seen = np.asarray(
-            state.normalizer.count.lo
-            if hasattr(state.normalizer.count, "lo")
-            else state.normalizer.count
-        )
+        assert len(np.unique(np.asarray(state.params), axis=0)) == 3  # optimizer, rate or seed
+        count = state.normalizer.count
+        seen = np.asarray(getattr(count, "lo", count))  # Brax counts in two words
         assert (seen == 3 * probe.lifetime.steps_per_update).all()
 
-    def test_evaluation_matches_a_policy_that_cannot_act(self, probe):
-        agent = probe.lifetime.agent
-        still = jnp.zeros_like(probe.start["classical"].params[:1])
+    def test_a_policy_that_does_nothing_is_scored_alike_by_equal_seeds(self, probe):
         state = probe.start["classical"]
-        state = state._replace(params=jnp.zeros_like(state.params))
-        returns = probe.lifetime._evaluate(state)
-        assert still.shape[1] == sum(x.size for x in jax.tree.leaves(agent.shapes))
+        returns = probe.lifetime._evaluate(state._replace(params=jnp.zeros_like(state.params)))
         assert ((returns >= 1) & (returns <= LENGTH)).all()
+        assert returns[0] == returns[1]
 
     def test_any_optax_transformation_fits(self, probe):
         agent, start = probe.lifetime.agent, probe.start["classical"]

@@ -106,7 +106,6 @@ def test_recipe_of_its_own(tmp_path):
         ("toy_tasks", 3, "toy_tasks: input should be a valid dictionary; got 3"),
         ("select.seeds", -1, "select.seeds: input should be greater than 0; got -1"),
         ("evaluation_seeds", 0, "evaluation_seeds: input should be greater than 0; got 0"),
-        ("seed", -1, "seed: input should be greater than or equal to 0; got -1"),
         ("meta_seeds", [], "meta_seeds: .*at least 1"),
         ("baselines.learning_rates", [0.1, 0], "baselines.learning_rates.1: .*than 0; got 0"),
         ("toy_tasks.catch.updates", -5, "toy_tasks.catch.updates: .*greater than 0; got -5"),

@@ -170,6 +170,7 @@ def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
     return total / sum(task.weight for task in trainer.tasks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "objective"),
     [("optim4rl_b", "actor"), ("reads_params", "agent_loss")],

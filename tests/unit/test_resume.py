@@ -28,6 +28,7 @@ RECIPE = {
     "log_interval": 2,
     "checkpoint_interval": 4,
 }
+pytestmark = pytest.mark.slow
 STEPS = [2, 4, 6, 8, 10, 12]
 
 # `l2o` that kills itself, as nothing can catch, before or after the call of a function at a step.
