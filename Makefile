@@ -5,6 +5,8 @@ PORT ?= 5000
 bin := $(L2O_VENV)/bin
 ready := $(L2O_VENV)/.ready
 
+# The environment keeps its bytecode: without it every job compiles its imports again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # Rules call `l2o`, and it must be the one installed here.
 export PATH := $(abspath $(bin)):$(PATH)
 

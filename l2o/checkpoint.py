@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from l2o.errors import CheckpointError
 from l2o.files import read_json, write_json
 
 Tree = Any
@@ -29,10 +30,20 @@ class ResumeState:
         self.folder = Path(folder).absolute()
         mark = self.folder / "fingerprint.json"
         if not mark.is_file() or read_json(mark) != fingerprint:
+            self._refuse_foreign()
             shutil.rmtree(self.folder, ignore_errors=True)
             write_json(mark, fingerprint)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.folder / "state", options=options)
+
+    def _refuse_foreign(self) -> None:
+        """Raise if the folder, about to be emptied, holds what no run of ours left there."""
+        own = {"fingerprint.json", "state", "series"}
+        foreign = sorted({path.name for path in self.folder.glob("*")} - own)
+        if foreign:
+            raise CheckpointError(
+                f"{self.folder}: not a folder to resume from; it holds {', '.join(foreign[:3])}."
+            )
 
     @property
     def latest(self) -> int | None:
@@ -51,4 +62,6 @@ class ResumeState:
     def discard(self) -> None:
         """Remove the folder: the job is done."""
         self._manager.close()
+        # First what makes it resumable: half a folder must not be resumed from.
+        (self.folder / "fingerprint.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -79,19 +79,27 @@ class BraxLifetime:
             ``episodes``, float32 ``[L]``.
         """
         for _ in range(updates):
-            state, data, key_learn = self._collect(state)
+            env_state, data, key_learn, key = self._collect(
+                state.params, state.normalizer, state.env_state, state.key
+            )
+            state = state._replace(env_state=env_state, key=key)
             state = self._learn(program, values, state, data, key_learn)
         returns = self._evaluate(state)
         return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _collect(self, state: BraxState) -> tuple[BraxState, Tree, jax.Array]:
-        """Let every agent act for one update."""
-        keys = jax.vmap(lambda key: jax.random.split(key, 3))(state.key)
-        env_state, data = jax.vmap(self.agent.collect)(
-            state.params, state.normalizer, state.env_state, keys[:, 0]
-        )
-        return state._replace(env_state=env_state, key=keys[:, 2]), data, keys[:, 1]
+    def _collect(
+        self, params: jax.Array, normalizer: Tree, env_state: Tree, key: jax.Array
+    ) -> tuple[Tree, Tree, jax.Array, jax.Array]:
+        """Let every agent act for one update; return also keys to learn with and to go on with.
+
+        Without the optimizer's state: one program then serves all optimizers.
+        """
+        keys = jax.vmap(lambda key: jax.random.split(key, 3))(key)
+        env_state, data = jax.vmap(self.agent.collect)(params, normalizer, env_state, keys[:, 0])
+        # Brax leaves weak types behind, which would compile a second program for the next update.
+        env_state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), env_state)
+        return env_state, data, keys[:, 1], keys[:, 2]
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def _learn(

@@ -17,6 +17,7 @@ from l2o.meta.outer import MetaState, MetaTrainer
 from l2o.optimizers.weights import save_weights
 from l2o.runs import Run, read_history
 from l2o.seeding import key_for
+from l2o.stages import code_version
 
 
 def meta_train(recipe: Recipe, name: str, seed: int, out: Path, state: Path, scale: str) -> None:
@@ -40,7 +41,9 @@ def meta_train(recipe: Recipe, name: str, seed: int, out: Path, state: Path, sca
     tags = {"recipe": name, "scale": scale, "task": ",".join(t.task for t in recipe.tasks)}
     with Run(out, stage="meta_train", config=settings, seed=seed, tags=tags) as run:
         trainer = build_trainer(recipe)
-        resume = ResumeState(state, {"recipe": settings, "seed": seed})
+        resume = ResumeState(
+            state, {"recipe": settings, "seed": seed, "code": code_version("meta_train")}
+        )
         series = resume.folder / "series"
         meta_state = _start(trainer, recipe, name, seed, resume, run)
         _loop(trainer, recipe, name, seed, meta_state, resume, run)
@@ -96,7 +99,7 @@ def _loop(
             "outer_steps": int(state.step),
             "skipped_steps": int(state.skipped),
             "agent_parameters": int(state.populations[0].params.shape[1]),
-            "final_return": means[first] if metrics else float("nan"),
+            "final_return": list(read_history(run.out_dir))[-1]["metrics"][first],
         }
     )
 

@@ -52,7 +52,17 @@ def save_weights(
         "metadata": json.dumps(metadata or {}, sort_keys=True),
     }
     with atomic_path(path) as partial:
-        partial.write_bytes(save(arrays, metadata=header))
+        partial.write_bytes(_with_sorted_metadata(save(arrays, metadata=header)))
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """Make equal weights equal files: safetensors writes its metadata in random order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def load_weights(path: str | Path) -> tuple[LearnedOptimizer, Tree, dict[str, Any]]:
