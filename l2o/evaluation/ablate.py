@@ -16,7 +16,6 @@ from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.tasks import configured_toy_lifetime
 from l2o.files import write_table
-from l2o.optimizers.weights import load_weights
 from l2o.runs import Run
 
 _STAGES = ("trained", "untrained")
@@ -76,17 +75,18 @@ def ablate(config: Config, name: str, meta_train: Path, out: Path) -> None:
 
 def _contenders(variant: str, recipe: str, seed: int, meta_train: Path) -> list[_Contender]:
     series = checkpoint_series(meta_train / recipe / f"seed_{seed}")
-    return [
-        _Contender(variant, recipe, seed, stage, resolve(str(path), None, label=_identity(path)))
-        for stage, path in zip(_STAGES, (series[-1], series[0]), strict=True)
-    ]
+    contenders = []
+    for stage, path in zip(_STAGES, (series[-1], series[0]), strict=True):
+        candidate = resolve(str(path), None)
+        candidate = dataclasses.replace(candidate, label=_identity(candidate))
+        contenders.append(_Contender(variant, recipe, seed, stage, candidate))
+    return contenders
 
 
-def _identity(path: Path) -> str:
+def _identity(candidate: Candidate) -> str:
     """Return a label that equal optimizers share: recipes may start from the same weights."""
-    optimizer, meta_params, metadata = load_weights(path)
-    digest = hashlib.sha256(repr((optimizer, metadata["learning_rate"])).encode())
-    for leaf in jax.tree.leaves(meta_params):
+    digest = hashlib.sha256(repr((candidate.optimizer, candidate.learning_rate)).encode())
+    for leaf in jax.tree.leaves(candidate.meta_params):
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()[:12]
 

@@ -1,1 +1,5 @@
 """Gridworlds as gymnax environments, Brax tasks, and a registry."""
+
+from l2o.tasks.lazy import postpone
+
+postpone("matplotlib.pyplot", "seaborn")  # before any module here imports gymnax

@@ -10,9 +10,6 @@ import functools
 import math
 from typing import NamedTuple
 
-import l2o.tasks.lazy  # noqa: F401
-
-# isort: split
 import gymnax
 import jax
 import jax.numpy as jnp

@@ -32,6 +32,3 @@ def postpone(*names: str) -> None:
     for name in names:
         if name not in sys.modules:
             sys.modules[name] = _Postponed(name)
-
-
-postpone("matplotlib.pyplot", "seaborn")

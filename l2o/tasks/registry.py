@@ -3,9 +3,6 @@
 import dataclasses
 import functools
 
-import l2o.tasks.lazy  # noqa: F401
-
-# isort: split
 import gymnax
 
 from l2o.agents.a2c import A2C, A2CHyperparameters
