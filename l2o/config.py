@@ -251,13 +251,13 @@ def build(settings: Mapping[str, Any], folder: str | Path = "config") -> Config:
     resolved = merge(read_yaml(path), settings)
     defaults = resolved.pop("recipe", None) or {}
     if not isinstance(defaults, Mapping):
-        raise ConfigError(f"config: recipe: must be a mapping; got {defaults!r}.")
+        raise ConfigError(f"recipe: must be a mapping; got {defaults!r}.")
     if isinstance(resolved.get("recipes"), Mapping):
         resolved["recipes"] = {
             name: merge(defaults, recipe or {}) if isinstance(recipe or {}, Mapping) else recipe
             for name, recipe in resolved["recipes"].items()
         }
-    return parse(Config, resolved, "config")
+    return parse(Config, resolved)
 
 
 def load(path: str | Path) -> Config:
@@ -298,7 +298,7 @@ def _read_text(path: str | Path) -> str:
         raise ConfigError(f"{path}: cannot be read ({error}).") from None
 
 
-def parse(model: type[_Model], value: Any, where: str) -> Any:
+def parse(model: type[_Model], value: Any, where: str = "") -> Any:
     """Validate a value; the first problems become one readable line each.
 
     Raises:
@@ -310,7 +310,8 @@ def parse(model: type[_Model], value: Any, where: str) -> Any:
         lines = [_explain(problem) for problem in error.errors()[:5]]
         more = len(error.errors()) - len(lines)
         suffix = f" (and {more} more)" if more > 0 else ""
-        raise ConfigError(f"{where}: {'; '.join(lines)}{suffix}.") from None
+        place = f"{where}: " if where else ""
+        raise ConfigError(f"{place}{'; '.join(lines)}{suffix}.") from None
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

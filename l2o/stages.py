@@ -66,7 +66,7 @@ def _settings(config: Config, stage: str, name: str) -> object:
         case "transfer":
             return [whole["transfer"], config.baselines.optimizers]
         case "ablate":
-            ablation = whole["ablations"][name]
-            return [ablation, tasks, agents, config.evaluation_seeds, config.meta_seeds]
+            recipes = whole["ablations"][name]["recipes"]
+            return [recipes, tasks, agents, config.evaluation_seeds, config.meta_seeds]
         case _:
             return whole

@@ -122,13 +122,12 @@ class A2C:
         """
         environments = actor.episode_return.shape[0]
 
-        def step(actor: ActorState, key: jax.Array) -> tuple[ActorState, tuple]:
-            key_action, key_env = jax.random.split(key)
+        def step(actor: ActorState, keys: jax.Array) -> tuple[ActorState, tuple]:
             logits, _ = self.network.apply({"params": params}, actor.observation)
-            action = sample_action(key_action, logits)
+            action = sample_action(keys[0], logits)
             observation, env_state, reward, terminated, truncated, _ = jax.vmap(
                 self.env.step, (0, 0, 0, None)
-            )(jax.random.split(key_env, environments), actor.env_state, action, self.env_params)
+            )(keys[1:], actor.env_state, action, self.env_params)
             done = terminated | truncated
             episode_return = actor.episode_return + reward
             finished = Returns(jnp.sum(episode_return * done), jnp.sum(done, dtype=jnp.float32))
@@ -136,7 +135,9 @@ class A2C:
             following = ActorState(env_state, _float(observation), episode_return * ~done)
             return following, (data, finished)
 
-        keys = jax.random.split(key, self.hyperparameters.rollout_steps)
+        # All keys from one flat call of the hash function: short inner axes are slow to compile.
+        steps = self.hyperparameters.rollout_steps
+        keys = jax.random.split(key, steps * (1 + environments)).reshape(steps, 1 + environments)
         actor, (data, finished) = jax.lax.scan(step, actor, keys)
         observation, action, reward, terminated, truncated = data
         batch = Batch(

@@ -6,8 +6,12 @@ pure functions of one agent's state.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from l2o.tasks import quiet_brax  # noqa: F401
+
+# isort: split
 import jax
 import jax.numpy as jnp
 from brax import envs
@@ -53,11 +57,17 @@ class PPO:
     episode_length: int
 
     @functools.cached_property
+    def observation_size(self) -> int:
+        """Length of an observation; Brax's own property executes a whole reset to find out."""
+        return jax.eval_shape(self.init_envs, jax.random.key(0)).obs.shape[-1]
+
+    @functools.cached_property
     def networks(self) -> ppo_networks.PPONetworks:
         """Policy and value networks, and the action distribution (tanh of a normal)."""
+        size = self.observation_size
         with jax.ensure_compile_time_eval():  # Brax keeps example arrays; they must not be traced
             return ppo_networks.make_ppo_networks(
-                self.env.observation_size,
+                size,
                 self.env.action_size,
                 preprocess_observations_fn=running_statistics.normalize,
                 policy_hidden_layer_sizes=self.config.policy_layers,
@@ -98,12 +108,16 @@ class PPO:
     def init_normalizer(self) -> running_statistics.RunningStatisticsState:
         """Return observation statistics before any observation."""
         return running_statistics.init_state(
-            specs.Array((self.env.observation_size,), jnp.dtype("float32"))
+            specs.Array((self.observation_size,), jnp.dtype("float32"))
         )
 
     def init_envs(self, key: jax.Array) -> envs.State:
         """Reset the training environments."""
-        return self.env.reset(_raw_keys(key, self.config.environments))
+        return self._reset(_raw_keys(key, self.config.environments))
+
+    @functools.cached_property
+    def _reset(self) -> Callable[[jax.Array], envs.State]:
+        return jax.jit(self.env.reset)  # traced once: physics takes seconds to trace
 
     def _policy(self, params: jax.Array, normalizer: Tree, deterministic: bool) -> types.Policy:
         make = ppo_networks.make_inference_fn(self.networks)

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 
 Tree = Any
 
+RUN_ONCE = {"xla_backend_optimization_level": 0}
+"""Compiler options of a program that runs once, and takes longer to compile than to run."""
+
 
 def over_agents(function: Callable) -> Callable:
     """Map a function over the leading axis of its arguments: in turn on a CPU, else vectorised.

@@ -14,7 +14,7 @@ from l2o.errors import unknown_name
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns, summarize
-from l2o.evaluation.tasks import configured_toy_lifetime
+from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import write_table
 from l2o.runs import Run
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from l2o.agents.ppo import PPO
-from l2o.agents.vectorize import over_agents
+from l2o.agents.vectorize import RUN_ONCE, over_agents
 from l2o.evaluation.candidates import Program
 
 Tree = Any
@@ -41,12 +41,7 @@ class BraxLifetime:
         """Environment steps of one agent update."""
         return self.agent.steps_per_update
 
-    # Without optimisation: it runs once, and Brax's reset takes longer to compile than to run.
-    @functools.partial(
-        jax.jit,
-        static_argnums=(0, 1),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
+    @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=RUN_ONCE)
     def init(self, program: Program, values: Tree, keys: jax.Array) -> BraxState:
         """Return new agents, one per key; equal keys give equal agents and environments."""
 

@@ -12,7 +12,7 @@ from l2o.errors import ResultsError
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns
-from l2o.evaluation.tasks import configured_toy_lifetime
+from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import read_table, sha256, write_json, write_table
 from l2o.optimizers.weights import load_weights
 from l2o.runs import Run

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from l2o.agents.a2c import A2C, ActorState, Batch
-from l2o.agents.vectorize import over_agents, ravel
+from l2o.agents.vectorize import RUN_ONCE, over_agents, ravel
 from l2o.evaluation.candidates import Program
 
 Tree = Any
@@ -39,7 +39,7 @@ class ToyLifetime:
         """Environment steps of one agent update."""
         return self.environments * self.agent.hyperparameters.rollout_steps
 
-    @functools.partial(jax.jit, static_argnums=(0, 1))
+    @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=RUN_ONCE)
     def init(self, program: Program, values: Tree, keys: jax.Array) -> ToyState:
         """Return new agents, one per key; equal keys give equal agents and environments."""
 

@@ -112,7 +112,7 @@ class MetaTrainer:
 
         weight = sum(task.weight for task in self.tasks)
         mean = jax.tree.map(lambda *terms: sum(terms) / weight, *gradients)
-        norm = optax.global_norm(mean)
+        norm = optax.tree.norm(mean)
         usable = jnp.isfinite(norm)
         updates, meta_opt_state = self.meta_optimizer.update(
             mean, state.meta_opt_state, state.meta_params
@@ -127,7 +127,7 @@ class MetaTrainer:
         in_a_row = jnp.where(usable, 0, state.skipped_in_a_row + 1)
         metrics |= {
             "meta_gradient_norm": norm,
-            "meta_update_norm": jnp.where(usable, optax.global_norm(updates), 0.0),
+            "meta_update_norm": jnp.where(usable, optax.tree.norm(updates), 0.0),
             "skipped_steps": skipped.astype(jnp.float32),
         }
         step = state.step + 1
@@ -139,7 +139,7 @@ class MetaTrainer:
         """Weight a task's meta-gradient, after rescaling it to a norm if asked."""
         factor = task.weight
         if self.task_norm is not None:
-            factor = factor * self.task_norm / jnp.maximum(optax.global_norm(gradient), 1e-12)
+            factor = factor * self.task_norm / jnp.maximum(optax.tree.norm(gradient), 1e-12)
         return jax.tree.map(lambda leaf: factor * leaf, gradient)
 
     def _task_gradient(
@@ -175,7 +175,7 @@ class MetaTrainer:
         def meta_gradient(start: Tree, end: jax.Array, recorded: jax.Array, batch: Batch) -> tuple:
             loss, cotangent = jax.value_and_grad(self._meta_loss, argnums=1)(task, end, batch)
             gradient = replay_gradient(transform, state.meta_params, *start, recorded, cotangent)
-            finite = jnp.isfinite(optax.global_norm(gradient))
+            finite = jnp.isfinite(optax.tree.norm(gradient))
             return jax.tree.map(lambda g: jnp.where(finite, g, 0.0), gradient), loss, finite
 
         start = (agents.opt_state, agents.params)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from l2o.agents.vectorize import RUN_ONCE
 from l2o.checkpoint import ResumeState
 from l2o.config import Recipe
 from l2o.errors import L2OError
@@ -55,7 +56,7 @@ def _start(
     trainer: MetaTrainer, recipe: Recipe, name: str, seed: int, resume: ResumeState, run: Run
 ) -> MetaState:
     """Return the state to continue from: the newest checkpoint, or a new population."""
-    state = jax.jit(trainer.init)(key_for(seed, "meta_train", "init"))
+    state = jax.jit(trainer.init, compiler_options=RUN_ONCE)(key_for(seed, "meta_train", "init"))
     if resume.latest is not None:
         state = resume.restore(state)
         run.resume(int(state.step))

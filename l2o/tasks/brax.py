@@ -1,17 +1,14 @@
 """Brax tasks: environments with time limit and automatic reset, and the published PPO settings."""
 
-import contextlib
 import dataclasses
 import functools
-import io
-import warnings
+
+from l2o.tasks import quiet_brax  # noqa: F401
+
+# isort: split
+from brax import envs
 
 from l2o.errors import unknown_name
-
-with contextlib.redirect_stdout(io.StringIO()):  # MuJoCo prints that the optional warp is missing
-    from brax import envs
-
-warnings.filterwarnings("ignore", message="Brax System, piplines and environments")
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
 

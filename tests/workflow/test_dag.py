@@ -255,7 +255,7 @@ class TestRunning:
         [
             ({"transfer": {"seeds": 7}}, {"transfer_task": 1}),
             ({"evaluation_seeds": 3}, {"ablation": 3}),
-            ({"ablations": {"inductive_bias": {"question": "Which?"}}}, {"ablation": 1}),
+            ({"ablations": {"inductive_bias": {"question": "Which?"}}}, {}),
             ({"select": {"seeds": 2}}, {"select": 1, "transfer_task": 1}),
             ({"recipes": {"linear": {"unroll": 2}}}, {"meta_train_run": 1, "ablation": 1}),
         ],

@@ -1,34 +1,15 @@
-"""From configuration to lifetimes: which agents are trained, for how long."""
+"""From configuration to lifetimes of PPO agents. Not beside toy tasks: Brax is slow to import."""
 
 import dataclasses
 
 import jax
 
 from l2o.agents.ppo import PPO, PPOConfig
-from l2o.config import Config, ToyBudget, Transfer
+from l2o.config import Transfer
 from l2o.errors import ConfigError
 from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.evaluate import Budget
-from l2o.evaluation.toy import ToyLifetime
 from l2o.tasks.brax import PPOSettings, make_env, published_settings
-from l2o.tasks.registry import make_a2c
-
-
-def toy_lifetime(
-    task: str, budget: ToyBudget, interior: bool = True, timeout_terminates: bool = True
-) -> tuple[ToyLifetime, Budget]:
-    """Return how A2C agents are trained on a toy task, and for how long."""
-    agent = make_a2c(task, budget.torso, interior, timeout_terminates)
-    return ToyLifetime(agent, budget.environments), Budget(budget.updates, budget.points)
-
-
-def configured_toy_lifetime(config: Config, task: str) -> tuple[ToyLifetime, Budget]:
-    """Return a toy task's lifetime as the pipeline trains it."""
-    if task not in config.toy_tasks:
-        known = ", ".join(sorted(config.toy_tasks))
-        raise ConfigError(f"toy_tasks: no budget for '{task}'; known: {known}.")
-    recipe = config.recipes[config.select.recipe]
-    return toy_lifetime(task, config.toy_tasks[task], recipe.interior, recipe.timeout_terminates)
 
 
 def ppo_settings(task: str, transfer: Transfer) -> PPOSettings:
