@@ -1,4 +1,4 @@
-"""Typed, validated configuration: YAML in, one message out if something is wrong.
+"""Configuration files: YAML in, validated settings or one message out.
 
 Imports no jax: the Snakefile and ``l2o --help`` stay fast.
 """
@@ -7,203 +7,14 @@ import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pydantic
 import yaml
 
-from l2o.errors import ConfigError, unknown_name
+from l2o.errors import ConfigError
 from l2o.files import write_text
-
-Positive = Annotated[int, pydantic.Field(gt=0)]
-PositiveFloat = Annotated[float, pydantic.Field(gt=0)]
-Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
-SCALES = ("smoke", "quick", "paper")
-
-
-def _field(description: str, default: Any = ..., **kwargs: Any) -> Any:
-    return pydantic.Field(default, description=description, **kwargs)
-
-
-class _Model(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class ToyBudget(_Model):
-    """How long A2C agents are trained on a toy task when optimizers are evaluated."""
-
-    environments: Positive = _field("Parallel environments of one agent.")
-    updates: Positive = _field("Agent updates of one lifetime.")
-    points: Positive = _field("Points of a learning curve.", 20)
-    torso: Literal["D32", "D256", "C16-D32"] | None = _field(
-        "Network torso; none for the published one.", None
-    )
-
-
-class MetaTask(_Model):
-    """A task in a recipe's meta-training set."""
-
-    task: Name = _field("Toy task.")
-    learning_rate: PositiveFloat = _field("Inner learning rate.", 3e-3)
-    reward_scale: PositiveFloat = _field("Multiplies the rewards.", 1.0)
-    weight: PositiveFloat = _field("Of its meta-gradient in the mean over tasks.", 1.0)
-
-
-class Recipe(_Model):
-    """Everything that defines one meta-training run, but for the seed."""
-
-    optimizer: dict[str, Any] = _field("Learned optimizer: `name` and its hyperparameters.")
-    tasks: list[MetaTask] = _field("Meta-training set.", min_length=1)
-    agents: Positive = _field("Agents per task.")
-    environments: Positive = _field("Environments per agent.")
-    unroll: Positive = _field("Inner steps per outer step, K.")
-    outer_steps: Positive = _field("Outer steps.")
-    resets: Literal["staggered", "synchronous", "none"] = _field(
-        "Pipeline training (staggered), all agents at once, or never."
-    )
-    reset_interval: Positive = _field("Outer steps of one lifetime.")
-    objective: Literal["actor", "agent_loss"] = _field(
-        "Meta-loss on the next rollout: the actor term alone or the full agent loss."
-    )
-    meta_learning_rate: PositiveFloat = _field("Learning rate of Adam on the meta-parameters.")
-    meta_grad_clip: PositiveFloat | None = _field("Elementwise bound on the meta-gradient.")
-    task_norm: PositiveFloat | None = _field("Rescale each task's meta-gradient to it.", None)
-    interior: bool = _field("Leave the gridworld's wall border out of observations.", True)
-    timeout_terminates: bool = _field("Treat time-outs as terminations, as published.", True)
-    log_interval: Positive = _field("Outer steps between host round trips.")
-    checkpoint_interval: Positive = _field("Outer steps between checkpoints.")
-    max_skipped: Positive = _field("Stop after so many non-finite meta-gradients in a row.", 10)
-
-    @pydantic.model_validator(mode="after")
-    def _intervals(self) -> "Recipe":
-        if self.checkpoint_interval % self.log_interval:
-            raise ValueError("checkpoint_interval must be a multiple of log_interval")
-        if self.outer_steps % self.checkpoint_interval:
-            raise ValueError("outer_steps must be a multiple of checkpoint_interval")
-        if self.resets == "synchronous" and self.reset_interval >= self.outer_steps:
-            raise ValueError("synchronous resets need a reset_interval below outer_steps")
-        if "name" not in self.optimizer:
-            raise ValueError("optimizer needs a name")
-        names = [task.task for task in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError(f"tasks names a task twice: {', '.join(sorted(names))}")
-        return self
-
-
-class Baselines(_Model):
-    """Classical optimizers and how each is tuned."""
-
-    optimizers: list[Name] = _field("Classical optimizers; adam sets the score's unit.")
-    learning_rates: list[PositiveFloat] = _field("Grid, the same for every optimizer.")
-    tuning_seeds: Positive = _field("Seeds of each grid point; not those of the final curves.")
-    seeds: Positive = _field("Seeds of the final learning curves.")
-
-
-class Select(_Model):
-    """Checkpoint selection."""
-
-    recipe: Name = _field("Recipe whose checkpoints compete.")
-    tasks: list[Name] = _field("Validation tasks.", min_length=1)
-    seeds: Positive = _field("Agents per checkpoint and task.")
-
-
-class PPOBudget(_Model):
-    """PPO settings of one scale that replace the published ones of a task; none keeps them."""
-
-    environments: Positive | None = _field("Parallel environments.", None)
-    batch_size: Positive | None = _field("Unrolls per minibatch.", None)
-    minibatches: Positive | None = _field("Minibatches per epoch.", None)
-    unroll_length: Positive | None = _field("Environment steps per unroll.", None)
-    epochs: Positive | None = _field("Passes over each batch.", None)
-    reward_scale: PositiveFloat | None = _field("Multiplies the rewards.", None)
-    policy_layers: list[Positive] | None = _field("Hidden sizes of the policy network.", None)
-    value_layers: list[Positive] | None = _field("Hidden sizes of the value network.", None)
-    env_steps: Positive | None = _field("Environment steps of a lifetime.", None)
-    episode_length: Positive | None = _field("Steps until an episode is truncated.", None)
-
-
-class Transfer(_Model):
-    """Transfer evaluation on Brax."""
-
-    tasks: list[Name] = _field("Test tasks.", min_length=1)
-    tuning_task: Name = _field("Task on which every optimizer's learning rate is chosen.")
-    backend: Literal["spring", "generalized", "positional", "mjx"] = _field("Physics backend.")
-    learning_rates: list[PositiveFloat] = _field("Grid, the same for every optimizer.")
-    tuning_seeds: Positive = _field("Seeds of each grid point.")
-    tuning_env_steps: Positive = _field("Environment steps of a tuning lifetime.")
-    seeds: Positive = _field("Seeds on each test task.")
-    points: Positive = _field("Points of a learning curve.", 10)
-    episodes: Positive = _field("Deterministic evaluation episodes per point.", 16)
-    ppo: PPOBudget = _field("Replaces published PPO settings.", PPOBudget())
-
-
-class Ablation(_Model):
-    """One ablation: recipes that differ in one thing."""
-
-    question: str = _field("What the comparison answers, for the report.")
-    recipes: dict[Name, str] = _field("Recipes, with what the report calls each.", min_length=2)
-
-
-class Config(_Model):
-    """The whole pipeline at one scale."""
-
-    scale: Name = _field("Named set of budgets: smoke, quick or paper, or a file of your own.")
-    meta_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = _field(
-        "Seeds of meta-training; the first one's checkpoints are selected from.", [0], min_length=1
-    )
-    toy_tasks: dict[Name, ToyBudget] = _field("Toy tasks in use, with their budgets.")
-    recipes: dict[Name, Recipe] = _field("Meta-training recipes by name.")
-    baselines: Baselines
-    select: Select
-    transfer: Transfer
-    ablations: dict[Name, Ablation]
-    evaluation_seeds: Positive = _field("Agents per optimizer and task in the ablations.")
-
-    @pydantic.model_validator(mode="after")
-    def _consistent(self) -> "Config":
-        for where, recipe in self._recipe_references():
-            if recipe not in self.recipes:
-                known = ", ".join(sorted(self.recipes))
-                raise ValueError(f"{where}: unknown recipe '{recipe}'; known: {known}")
-        training = {task.task for recipe in self.recipes.values() for task in recipe.tasks}
-        validation, test = set(self.select.tasks), set(self.transfer.tasks)
-        _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
-        _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
-        _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
-        _disjoint("transfer.tuning_task", {self.transfer.tuning_task}, "test tasks", test)
-        missing = sorted((training | validation) - set(self.toy_tasks))
-        if missing:
-            raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
-        if "adam" not in self.baselines.optimizers:
-            raise ValueError("baselines.optimizers must hold adam, the unit of the scores")
-        return self
-
-    def _recipe_references(self) -> list[tuple[str, str]]:
-        named = [("select.recipe", self.select.recipe)]
-        for name, ablation in self.ablations.items():
-            named += [(f"ablations.{name}.recipes", recipe) for recipe in ablation.recipes]
-        return named
-
-    def get_recipe(self, name: str) -> Recipe:
-        """Return a recipe by name.
-
-        Raises:
-            L2OError: It is unknown; the message gives the nearest valid one.
-        """
-        if name not in self.recipes:
-            raise unknown_name("recipe", name, self.recipes)
-        return self.recipes[name]
-
-    @property
-    def toy_evaluation_tasks(self) -> list[str]:
-        """Meta-training tasks of the selected recipe, then validation tasks."""
-        training = [task.task for task in self.recipes[self.select.recipe].tasks]
-        return [*training, *self.select.tasks]
-
-
-def _disjoint(name_a: str, a: set[str], name_b: str, b: set[str]) -> None:
-    if common := sorted(a & b):
-        raise ValueError(f"{name_a} and {name_b} overlap: {', '.join(common)}")
+from l2o.settings import Config, Model, Recipe
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +109,7 @@ def _read_text(path: str | Path) -> str:
         raise ConfigError(f"{path}: cannot be read ({error}).") from None
 
 
-def parse(model: type[_Model], value: Any, where: str = "") -> Any:
+def parse(model: type[Model], value: Any, where: str = "") -> Any:
     """Validate a value; the first problems become one readable line each.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pydantic
 
-from l2o.config import Config
+from l2o.settings import Config
 
 HEADER = """# Configuration
 

@@ -8,8 +8,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from l2o.config import Config
 from l2o.errors import unknown_name
+from l2o.settings import Config
 
 _PACKAGE = Path(__file__).parent
 _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pandas as pd
 
-from l2o.config import Config
 from l2o.errors import unknown_name
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
@@ -17,6 +16,7 @@ from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import write_table
 from l2o.runs import Run
+from l2o.settings import Config
 
 _STAGES = ("trained", "untrained")
 

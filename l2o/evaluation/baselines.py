@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from l2o.config import Config
 from l2o.evaluation.candidates import Candidate
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns, summarize
@@ -10,6 +9,7 @@ from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.evaluation.tuning import tune
 from l2o.files import write_json, write_table
 from l2o.runs import Run
+from l2o.settings import Config
 
 
 def baselines(config: Config, task: str, out: Path) -> None:

@@ -5,10 +5,10 @@ import dataclasses
 import jax
 
 from l2o.agents.ppo import PPO, PPOConfig
-from l2o.config import Transfer
 from l2o.errors import ConfigError
 from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.evaluate import Budget
+from l2o.settings import Transfer
 from l2o.tasks.brax import PPOSettings, make_env, published_settings
 
 

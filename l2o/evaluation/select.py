@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from l2o.config import Config
 from l2o.errors import ResultsError
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
@@ -16,6 +15,7 @@ from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import read_table, sha256, write_json, write_table
 from l2o.optimizers.weights import load_weights
 from l2o.runs import Run
+from l2o.settings import Config
 
 SELECTION_SEED = 2_000_000
 """First seed used for selection; the champion's reported curves use others."""

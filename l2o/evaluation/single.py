@@ -2,7 +2,7 @@
 
 import argparse
 
-from l2o.config import ToyBudget, parse
+from l2o.config import parse
 from l2o.errors import ConfigError
 from l2o.evaluation.candidates import resolve
 from l2o.evaluation.evaluate import evaluate, show_points
@@ -10,6 +10,7 @@ from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.files import write_table
 from l2o.runs import Run
+from l2o.settings import ToyBudget
 from l2o.tasks.registry import toy_task
 
 

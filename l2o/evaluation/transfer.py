@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from l2o.config import Config
 from l2o.errors import CheckpointError
 from l2o.evaluation.brax_tasks import brax_lifetime, ppo_settings
 from l2o.evaluation.candidates import Candidate, resolve
@@ -11,6 +10,7 @@ from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.tuning import tune
 from l2o.files import read_json, sha256, write_table
 from l2o.runs import Run
+from l2o.settings import Config
 
 
 def transfer(config: Config, selection: Path, task: str, out: Path) -> None:

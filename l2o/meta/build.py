@@ -2,10 +2,10 @@
 
 import optax
 
-from l2o.config import Recipe
 from l2o.errors import ConfigError
 from l2o.meta.outer import MetaTrainer, TrainingTask
 from l2o.optimizers.registry import make_optimizer
+from l2o.settings import Recipe
 from l2o.tasks.registry import make_a2c
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from l2o.agents.vectorize import RUN_ONCE
 from l2o.checkpoint import ResumeState
-from l2o.config import Recipe
 from l2o.errors import L2OError
 from l2o.files import write_table
 from l2o.meta.build import build_trainer
@@ -18,6 +17,7 @@ from l2o.meta.outer import MetaState, MetaTrainer
 from l2o.optimizers.weights import save_weights
 from l2o.runs import Run, read_history
 from l2o.seeding import key_for
+from l2o.settings import Recipe
 from l2o.stages import code_version
 
 

@@ -12,6 +12,7 @@ from l2o.errors import ResultsError
 from l2o.files import read_json, read_table
 from l2o.jobs import Job, find_jobs
 from l2o.runs import RECORD
+from l2o.settings import Config
 
 # The columns of l2o.evaluation.evaluate.CURVE_COLUMNS that are used here; that module loads jax.
 CURVE_COLUMNS = ("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return")
@@ -64,7 +65,7 @@ class Results:
         missing: Folders of the jobs that were not run, relative to the scale's.
     """
 
-    config: config.Config
+    config: Config
     baselines: dict[str, Evaluation]
     meta_training: dict[tuple[str, int], pd.DataFrame]
     selection: Selection | None
@@ -148,9 +149,7 @@ class _Absent:
                 self.names.append(path.relative_to(self._folder).as_posix())
 
 
-def _read_meta_training(
-    settings: config.Config, absent: _Absent
-) -> dict[tuple[str, int], pd.DataFrame]:
+def _read_meta_training(settings: Config, absent: _Absent) -> dict[tuple[str, int], pd.DataFrame]:
     runs = {}
     for recipe, definition in settings.recipes.items():
         columns = ["step", "meta_gradient_norm", "skipped_steps"]

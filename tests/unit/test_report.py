@@ -16,6 +16,7 @@ from l2o.report.claims import all_claims
 from l2o.report.compare import Verdict
 from l2o.report.figures import band, spread
 from l2o.report.text import TIMES, count, duration, interval, number
+from l2o.settings import Config
 
 SEEDS = 8
 POINTS = 20
@@ -108,7 +109,7 @@ def write_selection(folder: Path, tasks: list[str], validation: list[str]) -> No
     write_record(folder, "select", recipe="optim4rl_b")
 
 
-def write_ablation(folder: Path, settings: config.Config, name: str) -> None:
+def write_ablation(folder: Path, settings: Config, name: str) -> None:
     frames, rows = [], []
     training = settings.recipes[settings.select.recipe].tasks[0].task
     for place, (recipe, variant) in enumerate(settings.ablations[name].recipes.items()):
