@@ -1,0 +1,67 @@
+"""Block-by-block evaluation against evaluation of the whole."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import l2o
+from l2o.optimizers.blocks import in_blocks
+
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Return an optimizer, meta-parameters, hidden state, gradients and cotangents for P = 23."""
+    optimizer = l2o.make_optimizer("optim4rl_a", hidden_size=3, mlp_sizes=(4,))
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(optimizer.init_meta, jax.random.key(0))
+    draw = lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32)  # noqa: E731
+    hidden = jax.tree.map(draw, optimizer.init_hidden(23))
+    g = draw(jnp.zeros(23))
+    return optimizer, jax.tree.map(draw, shapes), hidden, g, (jax.tree.map(draw, hidden), draw(g))
+
+
+def evaluate(function, problem):
+    """Return values, and derivatives with respect to meta-parameters and hidden state."""
+    _, meta, hidden, g, cotangents = problem
+
+    def run(meta, hidden, g, cotangents):
+        out, vjp = jax.vjp(lambda meta, hidden: function(meta, hidden, g), meta, hidden)
+        return out, vjp(cotangents)
+
+    return jit(run)(meta, hidden, g, cotangents)
+
+
+@pytest.fixture(scope="module")
+def whole(problem):
+    return evaluate(problem[0].direction, problem)
+
+
+@pytest.mark.parametrize("size", [5, 23], ids=["with a rest", "one block"])
+def test_blocks_give_what_the_whole_gives(problem, whole, size):
+    blocked = evaluate(functools.partial(in_blocks, problem[0].direction, size), problem)
+    assert jax.tree.structure(blocked) == jax.tree.structure(whole)
+    for ours, theirs in zip(jax.tree.leaves(blocked), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_no_gradient_flows_through_the_agent_gradient(problem):
+    optimizer, meta, hidden, g, _ = problem
+    step = lambda g: in_blocks(optimizer.direction, 8, meta, hidden, g)[1].sum()  # noqa: E731
+    np.testing.assert_array_equal(jit(jax.grad(step))(g), np.zeros(23))
+
+
+def test_the_state_is_replaced_in_place(problem):
+    """Beside the donated state, blocks need little memory."""
+    optimizer, meta, *_ = problem
+    size = 40_000
+    args = (meta, optimizer.init_hidden(size), jnp.zeros(size))
+    blocked = jit(functools.partial(in_blocks, optimizer.direction, 1000), donate_argnums=(1, 2))
+    memory = blocked.lower(*args).compile().memory_analysis()
+    state = sum(leaf.nbytes for leaf in jax.tree.leaves(args[1:]))
+    assert memory.alias_size_in_bytes >= state
+    assert memory.temp_size_in_bytes < 0.3 * state
