@@ -18,7 +18,7 @@ run: $(ready)  ## Run the whole pipeline (ARGS="--config scale=smoke", ARGS=base
 	$(bin)/snakemake --cores all $(ARGS)
 
 test: $(ready)  ## Run the unit and workflow tests (ARGS="-k name")
-	$(bin)/pytest tests/unit tests/workflow $(ARGS)
+	$(bin)/pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/workflow $(ARGS)
 
 lint: $(ready)  ## Check style and formatting of the package and the workflow
 	$(bin)/ruff check

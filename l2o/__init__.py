@@ -6,6 +6,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "import_weights": "l2o.optimizers.imports",
     "list_optimizers": "l2o.optimizers.registry",
     "load": "l2o.optimizers.weights",
     "load_weights": "l2o.optimizers.weights",

@@ -20,6 +20,10 @@ class ResultsError(L2OError):
     """A results file is missing, truncated, or lacks a column."""
 
 
+class MissingInputError(L2OError, ValueError):
+    """An optimizer's update lacks an input; also a ValueError, as optax raises for parameters."""
+
+
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> L2OError:
     """Build the error for a name that is not registered, with the nearest valid one.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 Tree = Any
 
@@ -21,6 +22,29 @@ def over_agents(function: Callable) -> Callable:
     if jax.default_backend() == "cpu":
         return lambda *args: jax.lax.map(lambda packed: function(*packed), args)
     return jax.vmap(function)
+
+
+def on_tree(
+    tx: optax.GradientTransformationExtraArgs, unravel: Callable[[jax.Array], Tree]
+) -> optax.GradientTransformationExtraArgs:
+    """Let an optimizer that looks at whole tensors work on flat vectors ``[P]``.
+
+    Args:
+        tx: The optimizer.
+        unravel: Function from a flat vector to the tree of parameters.
+    """
+
+    def init_fn(params: jax.Array) -> Tree:
+        return tx.init(unravel(params))
+
+    def update_fn(
+        updates: jax.Array, state: Tree, params: jax.Array | None = None, **extra_args: Any
+    ) -> tuple[jax.Array, Tree]:
+        tree = None if params is None else unravel(params)
+        updates, state = tx.update(unravel(updates), state, tree, **extra_args)
+        return ravel(updates), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def ravel(tree: Tree) -> jax.Array:

@@ -48,7 +48,7 @@ class BraxLifetime:
         def one(values: Tree, key: jax.Array) -> BraxState:
             key_params, key_env, key = jax.random.split(key, 3)
             params = self.agent.init_params(key_params)
-            opt_state = program.transform(values).init(params)
+            opt_state = program.transform(values, self.agent.unravel).init(params)
             normalizer, env_state = self.agent.init_normalizer(), self.agent.init_envs(key_env)
             return BraxState(params, opt_state, normalizer, env_state, key)
 
@@ -103,7 +103,7 @@ class BraxLifetime:
         """Update every agent on what it collected."""
 
         def learn(values: Tree, *args: Any) -> tuple:
-            return self.agent.learn(program.transform(values), *args)
+            return self.agent.learn(program.transform(values, self.agent.unravel), *args)
 
         params, opt_state, normalizer = over_agents(learn)(
             values, state.params, state.opt_state, state.normalizer, data, keys

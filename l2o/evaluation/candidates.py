@@ -1,7 +1,7 @@
 """What is evaluated: optimizers with a learning rate, grouped into families of one program each."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from l2o.agents.vectorize import on_tree
 from l2o.errors import CheckpointError, L2OError, unknown_name
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.classical import bank, list_classical
@@ -90,11 +91,19 @@ class Program:
 
     optimizer: LearnedOptimizer | tuple[str, ...]
 
-    def transform(self, values: Tree) -> optax.GradientTransformationExtraArgs:
-        """Return the transformation for one candidate's values, see :class:`Family`."""
+    def transform(
+        self, values: Tree, unravel: Callable[[jax.Array], Tree]
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return one candidate's transformation of flat vectors ``[P]``.
+
+        Args:
+            values: The candidate's, see :class:`Family`.
+            unravel: Function from a flat vector to the agent's parameters.
+        """
         if isinstance(self.optimizer, tuple):
             return bank(self.optimizer, values["index"], values["learning_rate"])
-        return self.optimizer.transform(values["meta_params"], values["learning_rate"])
+        tx = self.optimizer.transform(values["meta_params"], values["learning_rate"])
+        return tx if self.optimizer.coordinate_wise else on_tree(tx, unravel)
 
 
 class Family(NamedTuple):

@@ -47,7 +47,9 @@ class ToyLifetime:
             key_params, key_actor, key = jax.random.split(key, 3)
             params = ravel(self.agent.init_params(key_params))
             actor = self.agent.init_actor(key_actor, self.environments)
-            return ToyState(params, program.transform(values).init(params), actor, key)
+            return ToyState(
+                params, program.transform(values, self.agent.unravel).init(params), actor, key
+            )
 
         return jax.vmap(one)(values, keys)
 
@@ -70,8 +72,9 @@ class ToyLifetime:
 
         def learn(values: Tree, params: jax.Array, opt_state: Tree, batch: Batch) -> tuple:
             tree = self.agent.unravel(params)
-            gradient = ravel(jax.grad(lambda tree: self.agent.loss(tree, batch)[0])(tree))
-            step, opt_state = program.transform(values).update(gradient, opt_state, params)
+            loss, gradient = jax.value_and_grad(lambda tree: self.agent.loss(tree, batch)[0])(tree)
+            tx = program.transform(values, self.agent.unravel)
+            step, opt_state = tx.update(ravel(gradient), opt_state, params, value=loss)
             return params + step, opt_state
 
         def rollout(params: jax.Array, actor: ActorState, key: jax.Array) -> tuple:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from l2o import __version__, provenance
 from l2o.agents.vectorize import RUN_ONCE
 from l2o.checkpoint import ResumeState
 from l2o.errors import L2OError
@@ -19,6 +20,8 @@ from l2o.runs import Run, read_history
 from l2o.seeding import key_for
 from l2o.settings import Recipe
 from l2o.stages import code_version
+
+_LICENCE = "Apache-2.0"  # of this package, and of what its recipes make
 
 
 def meta_train(recipe: Recipe, name: str, seed: int, out: Path, state: Path, scale: str) -> None:
@@ -121,9 +124,17 @@ def _save_weights(
         "outer_step": step,
         "learning_rate": recipe.tasks[0].learning_rate,
         "tasks": [task.task for task in recipe.tasks],
+        "licence": _LICENCE,
+        "code_version": _code_version(),
     }
     path = resume.folder / "series" / f"step_{step:06d}.safetensors"
     save_weights(path, trainer.optimizer, state.meta_params, metadata)
+
+
+@functools.cache
+def _code_version() -> dict[str, Any]:
+    """Return what made the weights, for their metadata; read once, as git takes a while."""
+    return {"l2o-rl": __version__, "git_commit": provenance.code()["git_commit"]}
 
 
 def _publish(series: Path, out: Path) -> None:

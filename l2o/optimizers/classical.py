@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.errors import unknown_name
+from l2o.errors import ConfigError, unknown_name
 
 Tree = Any
 
@@ -31,21 +31,31 @@ def classical(
     name: str,
     learning_rate: optax.ScalarOrSchedule,
     grad_clip: float | None = 1.0,
+    grad_norm_clip: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Build a classical optimizer with optax's default hyperparameters.
 
     Args:
-        name: One of :func:`list_classical`; ``"sign"`` is sign descent.
+        name: One of :func:`list_classical`; ``"sign"`` is sign descent (signSGD).
         learning_rate: A number, a traced scalar or a schedule.
         grad_clip: Elementwise bound on the gradient, as learned optimizers have; ``None`` for none.
+        grad_norm_clip: Bound on the norm of the whole gradient, applied after ``grad_clip``;
+            ``None`` for none.
 
     Raises:
-        L2OError: The name is unknown.
+        L2OError: The name is unknown, or a bound is not positive.
     """
     if name not in _SCALINGS:
         raise unknown_name("classical optimizer", name, _SCALINGS)
-    clip = optax.identity() if grad_clip is None else optax.clip(grad_clip)
-    return optax.chain(clip, _SCALINGS[name](), optax.scale_by_learning_rate(learning_rate))
+    for option, bound in (("grad_clip", grad_clip), ("grad_norm_clip", grad_norm_clip)):
+        if bound is not None and not bound > 0:
+            raise ConfigError(f"{option} must be positive or None; got {bound!r}.")
+    return optax.chain(
+        optax.identity() if grad_clip is None else optax.clip(grad_clip),
+        optax.identity() if grad_norm_clip is None else optax.clip_by_global_norm(grad_norm_clip),
+        _SCALINGS[name](),
+        optax.scale_by_learning_rate(learning_rate),
+    )
 
 
 def bank(

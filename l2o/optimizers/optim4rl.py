@@ -32,10 +32,12 @@ class _TwoNetworks(CoordinateWise):
             "mlp2": init_mlp(k4, (h, *sizes, 1)),
         }
 
-    def init_hidden(self, parameters: int) -> Tree:
+    def init_hidden(self, meta_params: Tree, parameters: int) -> Tree:
         """Return zero hidden states, two arrays ``[hidden, parameters]``."""
-        shape = (self.hidden_size, parameters)  # two arrays: one buffer cannot be donated twice
-        return {name: jnp.zeros(shape, jnp.float32) for name in ("gru1", "gru2")}
+        return {  # two arrays: one buffer cannot be donated twice
+            name: jnp.zeros((meta_params[name]["b_rec"].shape[-1], parameters), jnp.float32)
+            for name in ("gru1", "gru2")
+        }
 
     def _advance(self, meta: Tree, hidden: Tree, x1: jax.Array, x2: jax.Array) -> tuple:
         """Advance both GRUs; return the hidden state and both network outputs."""
@@ -72,10 +74,7 @@ class Optim4RLA(_TwoNetworks):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.processing not in ("sign_log", "clip"):
-            raise ValueError(
-                f"processing must be one of ['sign_log', 'clip']; got {self.processing!r}"
-            )
+        processing.check_name(self.processing, ("sign_log", "clip"))
 
     @property
     def inputs(self) -> tuple[int, int]:

@@ -3,8 +3,16 @@
 Functions map a gradient vector ``[P]`` to network inputs ``[features, P]``.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+
+
+def check_name(name: str, allowed: Sequence[str]) -> None:
+    """Raise ValueError unless ``name`` is one of ``allowed``."""
+    if name not in allowed:
+        raise ValueError(f"processing must be one of {list(allowed)}; got {name!r}")
 
 
 def clip(g: jax.Array, bound: float | None) -> jax.Array:

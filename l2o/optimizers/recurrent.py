@@ -6,6 +6,7 @@ along the long, contiguous axis. On a CPU this is several times faster than ``[p
 features]`` (see ``tests/benchmarks/optimizers.py``).
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -47,29 +48,39 @@ def init_gru(key: jax.Array, inputs: int, hidden: int) -> Tree:
     }
 
 
+def _project(w: jax.Array, x: jax.Array) -> jax.Array:
+    """Return ``w @ x``; of one or two inputs elementwise, which is cheaper."""
+    if x.shape[0] > 2:
+        return w @ x
+    outer = w[:, 0:1] * x[0]
+    for i in range(1, x.shape[0]):
+        outer = outer + w[:, i : i + 1] * x[i]
+    return outer
+
+
 def _gates(params: Tree, h: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
     """Return reset gate, update gate, the candidate's recurrent part, and candidate, ``[H, P]``."""
-    hidden = h.shape[0]
+    n = h.shape[0]
     recurrent = params["w_rec"] @ h
-    outer = params["w_in"][:, 0:1] * x[0]
-    for i in range(1, x.shape[0]):  # at most two inputs: cheaper than a matrix product
-        outer = outer + params["w_in"][:, i : i + 1] * x[i]
-    external = outer + params["b_in"][:, None]
-    both = sigmoid(external[: 2 * hidden] + recurrent[: 2 * hidden])
-    reset, update = both[:hidden], both[hidden:]
-    rec = recurrent[2 * hidden :] + params["b_rec"][:, None]
-    return reset, update, rec, jnp.tanh(external[2 * hidden :] + reset * rec)
+    external = _project(params["w_in"], x) + params["b_in"][:, None]
+    # Gate by gate, not both gates at once: all of it is then one loop over the parameters.
+    reset = sigmoid(external[:n] + recurrent[:n])
+    update = sigmoid(external[n : 2 * n] + recurrent[n : 2 * n])
+    rec = recurrent[2 * n :] + params["b_rec"][:, None]
+    return reset, update, rec, jnp.tanh(external[2 * n :] + reset * rec)
 
 
-@jax.custom_vjp
-def gru(params: Tree, h: jax.Array, x: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def gru(params: Tree, h: jax.Array, x: jax.Array, differentiable: int = 0) -> jax.Array:
     """Advance a GRU cell (flax ``GRUCell`` equations) for all parameters at once.
 
     Args:
         params: From :func:`init_gru`.
         h: Hidden state, ``[H, P]`` float32.
-        x: Inputs, ``[inputs, P]`` float32. They carry no gradient: every input of a learned
-            optimizer is a stop-gradient.
+        x: Inputs, ``[inputs, P]`` float32.
+        differentiable: How many leading inputs carry a gradient; the others are treated as
+            constants. None does where all inputs are functions of agent gradients, which are
+            stop-gradients.
 
     Returns:
         The next hidden state, ``[H, P]``.
@@ -78,11 +89,15 @@ def gru(params: Tree, h: jax.Array, x: jax.Array) -> jax.Array:
     return candidate + update * (h - candidate)
 
 
-def _gru_forward(params: Tree, h: jax.Array, x: jax.Array) -> tuple[jax.Array, tuple]:
-    return gru(params, h, x), (params, h, x)
+def _gru_forward(
+    params: Tree, h: jax.Array, x: jax.Array, differentiable: int
+) -> tuple[jax.Array, tuple]:
+    return gru(params, h, x, differentiable), (params, h, x)
 
 
-def _gru_backward(residuals: tuple, cotangent: jax.Array) -> tuple[Tree, jax.Array, jax.Array]:
+def _gru_backward(
+    differentiable: int, residuals: tuple, cotangent: jax.Array
+) -> tuple[Tree, jax.Array, jax.Array]:
     """Recompute the gates (cheaper than storing them), then contract over the parameter axis."""
     params, h, x = residuals
     reset, update, rec, candidate = _gates(params, h, x)
@@ -108,7 +123,12 @@ def _gru_backward(residuals: tuple, cotangent: jax.Array) -> tuple[Tree, jax.Arr
     d_h = cotangent * update + (
         w[:n].T @ d_reset + w[n : 2 * n].T @ d_update + w[2 * n :].T @ d_rec
     )
-    return d_params, d_h, jnp.zeros_like(x)
+    d_x = jnp.zeros_like(x)
+    if differentiable:
+        w_in = params["w_in"][:, :differentiable]
+        d_external = jnp.concatenate([d_reset, d_update, d_candidate])
+        d_x = d_x.at[:differentiable].set(w_in.T @ d_external)
+    return d_params, d_h, d_x
 
 
 gru.defvjp(_gru_forward, _gru_backward)

@@ -4,11 +4,17 @@ from typing import Any
 
 from l2o.errors import ConfigError, unknown_name
 from l2o.optimizers.base import LearnedOptimizer
+from l2o.optimizers.celo2 import Celo2
+from l2o.optimizers.open import OPEN
 from l2o.optimizers.optim4rl import Optim4RLA, Optim4RLB
+from l2o.optimizers.small_fc import SmallFC
+from l2o.optimizers.star import Star
 from l2o.optimizers.structures import L2LGD2, LinearOptim
+from l2o.optimizers.velo import VeLO
 
 _LEARNED: dict[str, type[LearnedOptimizer]] = {
-    cls.name: cls for cls in (Optim4RLA, Optim4RLB, LinearOptim, L2LGD2)
+    cls.name: cls
+    for cls in (Optim4RLA, Optim4RLB, LinearOptim, L2LGD2, Star, OPEN, SmallFC, VeLO, Celo2)
 }
 
 
@@ -19,6 +25,14 @@ def list_optimizers() -> list[str]:
 
 def make_optimizer(name: str, **hyperparameters: Any) -> LearnedOptimizer:
     """Build a learned optimizer by name.
+
+    Gradients that are not finite: under a bound (``grad_clip``) an infinite gradient is one at the
+    bound. Everything else, a NaN or an infinity without a bound, is not repaired: the updates that
+    depend on it become non-finite, and so does the state, for good. Those are the updates of the
+    same coordinate for a coordinate-wise optimizer, else those of the leaf or of the whole tree.
+    The guard is ``optax.apply_if_finite(tx, max_consecutive_errors)``, which drops such a step.
+    Without a bound, ``small_fc`` takes gradients beyond 1.8e19, whose squares overflow, for
+    infinite.
 
     Args:
         name: One of :func:`list_optimizers`.

@@ -7,8 +7,10 @@ import optax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+import l2o
 from l2o.agents.a2c import A2CHyperparameters, Batch, lambda_returns, sample_action
 from l2o.agents.ppo import PPO, PPOConfig
+from l2o.agents.vectorize import on_tree, ravel, unravel_like
 from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.candidates import Candidate, Program, resolve
 from l2o.evaluation.evaluate import Budget, evaluate
@@ -221,6 +223,24 @@ def probe(tmp_path_factory):
     compilation_cache.reset_cache()
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+def test_an_optimizer_of_whole_tensors_gets_the_tree():
+    shapes = {"a": jnp.zeros((3, 4)), "b": jnp.zeros(4)}
+    optimizer = l2o.make_optimizer("small_fc")
+    tx = optimizer.transform(optimizer.init_meta(jax.random.key(0)))
+    params, g = jax.random.normal(jax.random.key(1), (2, 16))
+
+    def unravel(flat):
+        return unravel_like(shapes, flat)
+
+    def update(tx, *args):
+        updates, _ = tx.update(args[0], tx.init(args[1]), args[1], value=1.0)
+        return ravel(updates)
+
+    wanted = update(tx, unravel(g), unravel(params))
+    np.testing.assert_allclose(update(on_tree(tx, unravel), g, params), wanted, rtol=1e-6)
+    assert not np.allclose(update(tx, g, params), wanted, rtol=0.01)  # as one long vector
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ def problem():
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(optimizer.init_meta, jax.random.key(0))
     draw = lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32)  # noqa: E731
-    hidden = jax.tree.map(draw, optimizer.init_hidden(23))
+    hidden = jax.tree.map(draw, optimizer.init_hidden(shapes, 23))
     g = draw(jnp.zeros(23))
     return optimizer, jax.tree.map(draw, shapes), hidden, g, (jax.tree.map(draw, hidden), draw(g))
 
@@ -59,7 +59,7 @@ def test_the_state_is_replaced_in_place(problem):
     """Beside the donated state, blocks need little memory."""
     optimizer, meta, *_ = problem
     size = 40_000
-    args = (meta, optimizer.init_hidden(size), jnp.zeros(size))
+    args = (meta, optimizer.init_hidden(meta, size), jnp.zeros(size))
     blocked = jit(functools.partial(in_blocks, optimizer.direction, 1000), donate_argnums=(1, 2))
     memory = blocked.lower(*args).compile().memory_analysis()
     state = sum(leaf.nbytes for leaf in jax.tree.leaves(args[1:]))

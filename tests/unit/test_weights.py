@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 
 import l2o
 from l2o.cli import build_parser
-from l2o.errors import CheckpointError
+from l2o.errors import CheckpointError, L2OError
 from l2o.optimizers.weights import named_leaves
 
 SETTINGS = {
@@ -24,6 +24,11 @@ SETTINGS = {
     "optim4rl_b": {"grad_clip": None, "hidden_size": 5},
     "linear": {},
     "l2lgd2": {"p": 7.0},
+    "open": {"gru_features": 3, "hidden_size": 5, "grad_clip": 2.0},
+    "star": {"weight_decay": 0.1},
+    "small_fc": {"hidden_layers": 3},
+    "velo": {"lstm_hidden_size": 8, "param_inits": 4},
+    "celo2": {"regex_1d": "bias$"},
 }
 
 
@@ -55,9 +60,10 @@ def write(path, arrays, **changes):
 
 @pytest.mark.parametrize("name", l2o.list_optimizers())
 def test_round_trip_is_exact(tmp_path, name):
-    optimizer = l2o.make_optimizer(name, **SETTINGS[name])
+    optimizer = l2o.make_optimizer(name, **SETTINGS.get(name, {}))
     meta = random_meta(optimizer)
     metadata = {"recipe": "x", "outer_step": 40, "learning_rate": 0.003, "nested": {"a": [1, None]}}
+    metadata |= {"licence": "MIT", "code_version": {"l2o-rl": "0", "git_commit": None}}
     path = tmp_path / "new folder" / "w.safetensors"
     l2o.save_weights(path, optimizer, meta, metadata)
     loaded, loaded_meta, loaded_metadata = l2o.load_weights(str(path))
@@ -82,6 +88,12 @@ def test_any_length_of_the_header_is_read(tmp_path, padding):
     optimizer, path = l2o.make_optimizer("optim4rl_b"), tmp_path / "w.safetensors"
     l2o.save_weights(path, optimizer, random_meta(optimizer), {"note": "x" * padding})
     assert l2o.load_weights(path)[2]["note"] == "x" * padding
+
+
+def test_licence_and_version_are_always_stored(saved):
+    metadata = l2o.load_weights(saved)[2]
+    version = {"l2o-rl": l2o.__version__}
+    assert metadata == {"learning_rate": 0.05, "licence": None, "code_version": version}
 
 
 def test_other_precisions_become_float32(tmp_path, saved):
@@ -156,7 +168,9 @@ def test_truncated_file(saved):
     content = saved.read_bytes()
     for length in (0, 4, 8, 9, 100, len(content) // 2, len(content) - 1):
         saved.write_bytes(content[:length])
-        with pytest.raises(CheckpointError, match="not a complete safetensors file"):
+        # Too short for its opening brace, a file may start as a pickle does.
+        message = "not a complete safetensors file" if length > 8 else "safetensors"
+        with pytest.raises(CheckpointError, match=message):
             l2o.load_weights(saved)
 
 
@@ -207,6 +221,44 @@ def test_arrays_that_do_not_fit(saved, change, problem):
         l2o.load_weights(saved)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite(saved, value):
+    arrays = load_file(saved)
+    arrays["gru2/w_rec"][3, 1] = value
+    write(saved, arrays)
+    with pytest.raises(CheckpointError, match="not finite floating-point numbers: 'gru2/w_rec'"):
+        l2o.load_weights(saved)
+    optimizer = l2o.make_optimizer("optim4rl_b")
+    meta = jax.tree.map(lambda leaf: np.full_like(leaf, value), random_meta(optimizer))
+    with pytest.raises(CheckpointError, match="not finite floating-point"):
+        l2o.save_weights(saved, optimizer, meta)
+
+
+def test_types_that_are_not_real_numbers(saved):
+    arrays = load_file(saved)
+    write(saved, arrays | {"gru1/b_rec": arrays["gru1/b_rec"].astype(np.complex64)})
+    with pytest.raises(CheckpointError, match="not finite floating-point numbers: 'gru1/b_rec'"):
+        l2o.load_weights(saved)
+    header = json.dumps({"x": {"dtype": "F8_E5M2", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    saved.write_bytes(len(header).to_bytes(8, "little") + header + b"0")
+    with pytest.raises(CheckpointError, match=r"not weights in a usable type .*float8"):
+        l2o.load_weights(saved)
+
+
+@pytest.mark.parametrize("kind", ["array", "learning rate", "type"])
+def test_change_that_fits_is_noticed(saved, kind):
+    content = saved.read_bytes()
+    changed = {
+        "array": content[:-1] + bytes([content[-1] ^ 1]),
+        "learning rate": content.replace(b"0.05", b"0.06"),
+        "type": content.replace(b'"F32"', b'"I32"', 1),
+    }[kind]
+    assert changed != content
+    saved.write_bytes(changed)
+    with pytest.raises(CheckpointError, match="changed since it was written"):
+        l2o.load_weights(saved)
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -220,6 +272,7 @@ def test_arrays_that_do_not_fit(saved, change, problem):
         ({"hyperparameters": '{"width": 3}'}, "width"),
         ({"hyperparameters": '{"hidden_size": "x"}'}, "hidden_size"),
         ({"metadata": "{"}, "header"),
+        ({"metadata": "3"}, "header"),
     ],
 )
 def test_damaged_header(saved, changes, problem):
@@ -260,6 +313,46 @@ def test_load_needs_a_learning_rate(saved):
     with pytest.raises(CheckpointError, match="stores no learning rate"):
         l2o.load(saved)
     l2o.load(saved, learning_rate=0.1)
+
+
+def test_load_takes_names_of_classical_optimizers():
+    grads = jnp.array([3.0, -0.5])
+    tx = l2o.load("sgd", learning_rate=0.1)
+    updates, _ = tx.update(grads, tx.init(grads), value=1.0)
+    np.testing.assert_allclose(updates, [-0.1, 0.05], rtol=1e-6)  # clipped to 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("adm", "unknown weight file or classical optimizer 'adm'. Did you mean 'adam'"),
+        ("adam", "optimizer 'adam' needs a learning rate"),
+        ("optim4rl_b", r"a learned optimizer: load a weight file, or .*make_optimizer\('optim4"),
+        ("adam.safetensors", "adam.safetensors: no such weight file"),
+        ("./adam", "adam: no such weight file"),
+        (Path("adam"), "adam: no such weight file"),
+        ("", "no such weight file"),
+    ],
+)
+def test_load_of_what_is_neither_file_nor_name(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(L2OError, match=message):
+        l2o.load(name)
+
+
+def test_a_file_comes_before_a_name(saved, monkeypatch):
+    monkeypatch.chdir(saved.parent)
+    saved.rename("adam")
+    state = l2o.load("adam").init(jnp.zeros(3))
+    assert state.hidden["gru1"].shape == (8, 3)
+
+
+def test_meta_parameters_that_do_not_fit_are_not_saved(tmp_path):
+    optimizer = l2o.make_optimizer("optim4rl_b")
+    other = random_meta(l2o.make_optimizer("optim4rl_b", hidden_size=5))
+    with pytest.raises(CheckpointError, match=r"'gru1/b_in' has shape \(15,\), want \(24,\)"):
+        l2o.save_weights(tmp_path / "w.safetensors", optimizer, other)
+    assert not list(tmp_path.iterdir())
 
 
 def test_named_leaves():

@@ -1,0 +1,53 @@
+"""The command line: `l2o <stage>`, the one thing that workflow rules call."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from l2o import __version__
+from l2o.cli.tools import add_tools
+from l2o.cli.workflow import add_stages
+from l2o.errors import L2OError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a stage.
+
+    Args:
+        argv: Arguments without the program's name; by default the command line's.
+
+    Returns:
+        The exit code: 0, or 2 after a one-line message about bad input.
+    """
+    args = build_parser().parse_args(argv)
+    _set_environment()
+    try:
+        return args.run(args) or 0
+    except L2OError as error:
+        print(f"l2o {args.stage}: {error}", file=sys.stderr)
+        return 2
+
+
+def _set_environment() -> None:
+    """Set what must be set before jax is imported, unless the user did."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "l2o" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    # Many programs take about a second to compile; loading them takes a tenth of that.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all stages."""
+    parser = argparse.ArgumentParser(
+        prog="l2o",
+        description="Meta-train optimizers for reinforcement learning, select them, evaluate them.",
+        epilog="`snakemake --cores all` runs all stages in order; each also runs alone.",
+    )
+    parser.add_argument("--version", action="version", version=f"l2o {__version__}")
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    add_stages(stages)
+    add_tools(stages)
+    return parser
