@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from l2o.errors import MissingInputError
 from l2o.optimizers import processing
 from l2o.optimizers.blocks import in_blocks
 
@@ -110,7 +111,7 @@ class CoordinateWise(LearnedOptimizer):
                 return updates, state
             g = processing.clip(jax.lax.stop_gradient(ravel(leaves)), self.grad_clip)
             hidden, step = self._evaluate(meta_params, state.hidden, g)
-            rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+            rate = rate_at(learning_rate, state.count)
             updates = jax.tree.unflatten(structure, unravel(-rate * step, leaves))
             return updates, CoordinateWiseState(optax.safe_increment(state.count), hidden)
 
@@ -121,6 +122,19 @@ class CoordinateWise(LearnedOptimizer):
         if g.size <= 2 * _BLOCK or jax.default_backend() != "cpu":
             return self.direction(meta_params, hidden, g)
         return in_blocks(self.direction, _BLOCK, meta_params, hidden, g)
+
+
+def rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array | float:
+    """Return the learning rate after ``count`` steps."""
+    return learning_rate(count) if callable(learning_rate) else learning_rate
+
+
+def require_params(name: str, params: Tree) -> None:
+    """Raise MissingInputError if ``update`` of the optimizer ``name`` got no parameters."""
+    if params is None:
+        raise MissingInputError(
+            f"optimizer '{name}' needs the parameters: call update(updates, state, params)."
+        )
 
 
 def check_grad_clip(bound: Any) -> None:

@@ -20,6 +20,7 @@ from l2o.optimizers.accumulators import (
 from l2o.optimizers.feature_mlp import feature_mlp, init_grouped_mlp, join_groups
 from l2o.optimizers.leaf_wise import Inputs, LeafWise
 from l2o.optimizers.packing import Packing
+from l2o.optimizers.paths import path_name
 
 Tree = Any
 GROUPS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the 14 kinds of input
@@ -92,8 +93,7 @@ class Celo2(LeafWise):
 
         def label(path: Any, leaf: Any) -> str:
             del leaf
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            return "adam" if pattern.search(name) else "network"
+            return "adam" if pattern.search(path_name(path)) else "network"
 
         adam = PlainAdam(
             self.mult_1d, self.weight_decay, self.adam_b1, self.adam_b2, self.adam_epsilon

@@ -11,9 +11,10 @@ A path joins the keys of a leaf with '/', so that nested trees and flat ones wit
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from l2o.optimizers.paths import named_leaves
 
 Tree = Any
 
@@ -41,7 +42,7 @@ class Leaf(NamedTuple):
 
 def describe(tree: Tree) -> list[Leaf]:
     """Return what is known of each leaf, in tree order; reads shapes only."""
-    shapes = {path: jnp.shape(leaf) for path, leaf in by_path(tree).items()}
+    shapes = {path: jnp.shape(leaf) for path, leaf in named_leaves(tree).items()}
     layers = _layers(list(shapes))
     networks: dict[bool, list[str]] = {
         critic: list(dict.fromkeys(layers[path] for path in layers if _is_critic(path) == critic))
@@ -54,13 +55,6 @@ def describe(tree: Tree) -> list[Leaf]:
         return Leaf(path, shapes[path], _is_critic(path), depth)
 
     return [leaf(path) for path in shapes]
-
-
-def by_path(tree: Tree, keep_none: bool = False) -> dict[str, Any]:
-    """Return leaves by path, in tree order; ``keep_none`` makes each ``None`` a leaf."""
-    is_leaf = (lambda x: x is None) if keep_none else None
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 
 def _is_critic(path: str) -> bool:

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.errors import MissingInputError
 from l2o.optimizers import processing
-from l2o.optimizers.base import LearnedOptimizer
+from l2o.optimizers.base import LearnedOptimizer, rate_at, require_params
 from l2o.optimizers.packing import Packing
 
 Tree = Any
@@ -103,15 +102,11 @@ class LeafWise(LearnedOptimizer):
             filled = _filled(leaves)
             if not filled:
                 return updates, state
-            if params is None:
-                raise MissingInputError(
-                    f"optimizer '{self.name}' needs the parameters: call update(updates, state, "
-                    "params)."
-                )
+            require_params(self.name, params)
             at = _packing(filled)
             g = processing.clip(jax.lax.stop_gradient(at.pack(filled)), self.grad_clip)
             p = at.pack(_filled(structure.flatten_up_to(params)))
-            rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+            rate = rate_at(learning_rate, state.count)
             inputs = Inputs(g, p, at, state.count, rate, _constant(value), _constant(progress))
             inner, step = self.step(meta_params, state.inner, inputs)
             moved = iter(at.unpack(-step))

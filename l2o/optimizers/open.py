@@ -8,10 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from l2o.errors import MissingInputError
 from l2o.optimizers import processing
-from l2o.optimizers.base import LearnedOptimizer, check_grad_clip, check_size, ravel, unravel
-from l2o.optimizers.layers import Leaf, by_path, describe
+from l2o.optimizers.base import (
+    LearnedOptimizer,
+    check_grad_clip,
+    check_size,
+    rate_at,
+    ravel,
+    require_params,
+    unravel,
+)
+from l2o.optimizers.layers import Leaf, describe
+from l2o.optimizers.paths import named_leaves
 from l2o.optimizers.recurrent import gru
 
 Tree = Any
@@ -128,10 +136,7 @@ class OPEN(LearnedOptimizer):
             leaves = describe(updates)
             if not sum(leaf.size for leaf in leaves):
                 return updates, state
-            if params is None:
-                raise MissingInputError(
-                    "optimizer 'open' needs the parameters: call update(updates, state, params)."
-                )
+            require_params(self.name, params)
             p = ravel(structure.flatten_up_to(params))
             g = processing.clip(jax.lax.stop_gradient(ravel(grads)), self.grad_clip)
             momenta = _BETAS * state.momenta + (1 - _BETAS) * g
@@ -149,7 +154,7 @@ class OPEN(LearnedOptimizer):
             u = self.step_mult * o[0] * jnp.exp(self.exp_mult * o[1])
             if key is not None:
                 u = u + self.step_mult * o[2] * _noise(key, leaves)
-            rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+            rate = rate_at(learning_rate, state.count)
             steps = unravel(-rate * (u - jnp.mean(u)), grads)
             state = OPENState(optax.safe_increment(state.count), momenta, hidden)
             return jax.tree.unflatten(structure, steps), state
@@ -194,7 +199,7 @@ def _dormancy(leaves: list[Leaf], activations: Tree) -> jax.Array:
     """
     if activations is None:
         return jnp.ones(sum(leaf.size for leaf in leaves))
-    given = by_path(activations, keep_none=True)
+    given = named_leaves(activations, keep_none=True)
     missing = [leaf.path for leaf in leaves if leaf.path not in given]
     if missing:
         raise ValueError(f"optimizer 'open': no activations of {', '.join(missing)}.")

@@ -23,16 +23,11 @@ from l2o.errors import CheckpointError, L2OError, unknown_name
 from l2o.files import atomic_path
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.classical import classical, list_classical
+from l2o.optimizers.paths import named_leaves
 from l2o.optimizers.registry import list_optimizers, make_optimizer
 
 Tree = Any
 _FORMAT = "l2o-weights-1"
-
-
-def named_leaves(tree: Tree) -> dict[str, jax.Array]:
-    """Return the leaves of a tree by '/'-joined path."""
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 
 def misfits(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -12,7 +12,6 @@ reference data where they lie beside the repository; :func:`pack` brings them in
 import functools
 import hashlib
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -20,13 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from golden import GOLDEN, cut
 
 import l2o
 from l2o.errors import CheckpointError, ConfigError, L2OError
 from l2o.optimizers.imports import import_optimizer, import_weights
 from l2o.optimizers.layers import describe
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 FORMS = ("small", "larger", "ant")
 PUBLISHED = {  # first digits of the SHA-256 digests
@@ -80,17 +79,6 @@ def pack(stored):
     }
 
 
-def split(array, layout):
-    """Cut the last axis of an array into named arrays."""
-    shapes = json.loads(str(layout))
-    bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
-    assert bounds[-1] == array.shape[-1]
-    return {
-        name: array[..., low:high].reshape(*array.shape[:-1], *shape)
-        for (name, shape), (low, high) in zip(shapes.items(), pairwise(bounds), strict=True)
-    }
-
-
 def nest(flat):
     """Turn '/'-joined keys into nested dictionaries."""
     out = {}
@@ -113,21 +101,22 @@ def derivative_of(optimizer, layout, units, nested):
     All of it is flat outside the optimizer: every array more takes time to compile.
     """
     as_tree = nest if nested else dict
+    shapes, widths = json.loads(layout), json.loads(units)
 
     def tree(vector):
-        return as_tree(split(vector, layout))
+        return as_tree(cut(vector, shapes))
 
     def metaloss(meta, stored):
         tx = optimizer.transform(meta)
 
         def step(carry, now):
             params, state = carry
-            active = split(now["activations"], units)
+            active = cut(now["activations"], widths)
             extra = {
                 "progress": now["training_prop"],
                 "batch_progress": now["batch_prop"],
                 "activations": as_tree(
-                    {leaf: active[leaf.replace("kernel", "bias")] for leaf in json.loads(layout)}
+                    {leaf: active[leaf.replace("kernel", "bias")] for leaf in shapes}
                 ),
                 "key": now["keys"],
             }

@@ -10,7 +10,6 @@ to them) as vectors that ``layout`` (JSON: name to shape) cuts into the referenc
 import dataclasses
 import functools
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from golden import GOLDEN, cut
 
 import l2o
 from l2o.errors import ConfigError, L2OError
@@ -25,7 +25,6 @@ from l2o.optimizers import processing
 from l2o.optimizers.classical import bank, classical, list_classical
 from l2o.optimizers.recurrent import gru, mlp
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 COMPLETE = Path(__file__).parents[3] / "shared" / "reference" / "golden"
 RATE = 0.003
 REFERENCES = {
@@ -160,16 +159,6 @@ def assert_close(a, b, **tolerance):
 # Reference vectors
 
 
-def split(vector, shapes):
-    """Cut the last axis of an array into named arrays."""
-    bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
-    assert bounds[-1] == vector.shape[-1]
-    return {
-        name: vector[..., low:high].reshape(*vector.shape[:-1], *shape)
-        for (name, shape), (low, high) in zip(shapes.items(), pairwise(bounds), strict=True)
-    }
-
-
 @functools.cache
 def derivative_of(optimizer):
     """Return the function behind a reference: loss, updates and states, and the derivatives."""
@@ -199,7 +188,7 @@ def reference(name):
         stored = dict(file)
     layout = json.loads(str(stored["layout"]))
     meta, stored["metagrad"] = (
-        l2o.import_weights("optim4rl", registered, split(stored[key], layout))
+        l2o.import_weights("optim4rl", registered, cut(stored[key], layout))
         for key in ("meta", "metagrad")  # derivatives are named and shaped as what they are of
     )
     derivative = derivative_of(l2o.make_optimizer(registered, **settings))

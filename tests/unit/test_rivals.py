@@ -11,14 +11,13 @@ shapes the arrays that the vectors are cut into; the decays are the last axis of
 
 import functools
 import json
-from itertools import pairwise
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from golden import GOLDEN, cut
 
 import l2o
 from l2o.errors import CheckpointError, ConfigError, L2OError
@@ -26,9 +25,8 @@ from l2o.optimizers.celo2 import orthogonalized
 from l2o.optimizers.imports import import_optimizer
 from l2o.optimizers.loss_buffer import init_loss_buffer, loss_features, observe
 from l2o.optimizers.packing import Packing, largest_axes
-from l2o.optimizers.weights import named_leaves
+from l2o.optimizers.paths import named_leaves
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 VELO = {"num_steps": 40}
 LEGACY = {"use_bugged_next_lstm_state": True, "use_bugged_loss_features": True}
 ADAM = {"regex_1d": "^(b|s)$", "weight_decay": 0.1}
@@ -50,16 +48,6 @@ EXAMPLES = {"star": "star_head", "small_fc": "small_fc", "velo": "velo_small", "
 # Compiling is what takes time here; unoptimised code from XLA's older emitters takes a third of it.
 FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 jit = functools.partial(jax.jit, compiler_options=FAST)
-
-
-def cut(vector, shapes):
-    """Cut the last axis of an array into named arrays."""
-    bounds = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
-    assert bounds[-1] == vector.shape[-1]
-    return {
-        name: vector[..., low:high].reshape(*vector.shape[:-1], *shape)
-        for (name, shape), (low, high) in zip(shapes.items(), pairwise(bounds), strict=True)
-    }
 
 
 @functools.cache

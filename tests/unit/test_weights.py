@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save
 import l2o
 from l2o.cli import build_parser
 from l2o.errors import CheckpointError, L2OError
-from l2o.optimizers.weights import named_leaves
+from l2o.optimizers.paths import named_leaves
 
 SETTINGS = {
     "optim4rl_a": {"processing": "clip", "mlp_sizes": (4,), "eps": 1e-17},
