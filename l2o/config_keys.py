@@ -21,6 +21,9 @@ own entry, which needs to say only what differs. To add a scale, add `scales/<na
 `scale: <name>`; to add an ablation, add its recipes and an entry under `ablations`, then run
 `snakemake --cores all ablations`.
 
+A sweep is a table of runs that differ from one recipe in what its columns say, as
+`sweeps/meta_learning_rate.tsv` does; `snakemake --cores all sweep_<name>` trains and scores them.
+
 Meta-training, validation and test tasks must be disjoint; a configuration in which they are not, an
 unknown key or a value out of range ends with one message and exit code 2 before any job starts.
 `l2o config --scale paper` prints a resolved configuration.

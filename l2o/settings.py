@@ -11,6 +11,9 @@ from l2o.errors import unknown_name
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
 PositiveFloat = Annotated[float, pydantic.Field(gt=0)]
+Fraction = Annotated[float, pydantic.Field(gt=0, le=1)]
+AtLeastOne = Annotated[float, pydantic.Field(ge=1)]
+Torso = Literal["D32", "D256", "C16-D32"]
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -30,18 +33,23 @@ class ToyBudget(Model):
     environments: Positive = _field("Parallel environments of one agent.")
     updates: Positive = _field("Agent updates of one lifetime.")
     points: Positive = _field("Points of a learning curve.", 20)
-    torso: Literal["D32", "D256", "C16-D32"] | None = _field(
-        "Network torso; none for the published one.", None
-    )
+    torso: Torso | None = _field("Network torso; none for the published one.", None)
 
 
 class MetaTask(Model):
     """A task in a recipe's meta-training set."""
 
     task: Name = _field("Toy task.")
+    name: Name | None = _field("Its name in metrics, if the task is there more than once.", None)
+    torso: Torso | None = _field("Network torso; none for the published one.", None)
     learning_rate: PositiveFloat = _field("Inner learning rate.", 3e-3)
     reward_scale: PositiveFloat = _field("Multiplies the rewards.", 1.0)
     weight: PositiveFloat = _field("Of its meta-gradient in the mean over tasks.", 1.0)
+
+    @property
+    def label(self) -> str:
+        """Its name in metrics."""
+        return self.name or self.task
 
 
 class Recipe(Model):
@@ -49,20 +57,55 @@ class Recipe(Model):
 
     optimizer: dict[str, Any] = _field("Learned optimizer: `name` and its hyperparameters.")
     tasks: list[MetaTask] = _field("Meta-training set.", min_length=1)
-    agents: Positive = _field("Agents per task.")
-    environments: Positive = _field("Environments per agent.")
-    unroll: Positive = _field("Inner steps per outer step, K.")
-    outer_steps: Positive = _field("Outer steps.")
-    resets: Literal["staggered", "synchronous", "none"] = _field(
-        "Pipeline training (staggered), all agents at once, or never."
+    estimator: Literal["truncated_gradient", "truncated_es", "pes", "full_es"] = _field(
+        "How the meta-gradient is made.", "truncated_gradient"
     )
-    reset_interval: Positive = _field("Outer steps of one lifetime.")
-    objective: Literal["actor", "agent_loss"] = _field(
-        "Meta-loss on the next rollout: the actor term alone or the full agent loss."
+    agents: Positive = _field("Agents per task; evolution strategies train them in pairs.")
+    environments: Positive = _field("Environments per agent.")
+    unroll: Positive = _field("Inner steps per outer step, K; with full_es per block.")
+    outer_steps: Positive = _field("Outer steps; with full_es each is a lifetime.")
+    resets: Literal["staggered", "synchronous", "random", "none"] = _field(
+        "Pipeline training (staggered), all agents at once, lifetimes drawn at random, or never."
+    )
+    reset_interval: Positive = _field("Outer steps of one lifetime; with full_es blocks.")
+    objective: Literal[
+        "actor",
+        "agent_loss",
+        "mean_actor",
+        "mean_agent_loss",
+        "return",
+        "mean_return",
+        "final_return",
+        "late_return",
+        "lifetime_return",
+    ] = _field(
+        "Meta-loss: the agent loss or its actor term, on the next rollout or the mean over the "
+        "unroll; evolution strategies: a return, on the same, or (full_es) on the last tenth or "
+        "half of a lifetime or all of it."
     )
     meta_learning_rate: PositiveFloat = _field("Learning rate of Adam on the meta-parameters.")
+    meta_b1: Annotated[float, pydantic.Field(ge=0, lt=1)] = _field("Momentum of that Adam.", 0.9)
+    meta_warmup: Annotated[int, pydantic.Field(ge=0)] = _field(
+        "Outer steps over which the meta learning rate rises.", 0
+    )
+    meta_decay: Fraction = _field("Factor on the meta learning rate per outer step.", 1.0)
     meta_grad_clip: PositiveFloat | None = _field("Elementwise bound on the meta-gradient.")
     task_norm: PositiveFloat | None = _field("Rescale each task's meta-gradient to it.", None)
+    sigma: PositiveFloat = _field("Standard deviation of perturbations.", 0.01)
+    sigma_decay: Fraction = _field("Factor on sigma per outer step.", 1.0)
+    shaping: Literal["none", "standardise", "ranks"] = _field(
+        "How evolution strategies normalise a task's losses.", "standardise"
+    )
+    learning_rate_scale: PositiveFloat = _field("Multiplies all inner learning rates.", 1.0)
+    reward_range: AtLeastOne = _field(
+        "Each lifetime's rewards are scaled by a factor, log-uniform in [1/x, x].", 1.0
+    )
+    parameter_range: AtLeastOne = _field(
+        "Each lifetime's tensors are reparametrised by such factors.", 1.0
+    )
+    segment: Positive | None = _field(
+        "Inner steps kept in memory at a time, a divisor of unroll; none for all.", None
+    )
     interior: bool = _field("Leave the gridworld's wall border out of observations.", True)
     timeout_terminates: bool = _field("Treat time-outs as terminations, as published.", True)
     log_interval: Positive = _field("Outer steps between host round trips.")
@@ -79,9 +122,13 @@ class Recipe(Model):
             raise ValueError("synchronous resets need a reset_interval below outer_steps")
         if "name" not in self.optimizer:
             raise ValueError("optimizer needs a name")
-        names = [task.task for task in self.tasks]
+        names = [task.label for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"tasks names a task twice: {', '.join(sorted(names))}")
+        if self.estimator != "truncated_gradient" and self.agents % 2:
+            raise ValueError(f"estimator {self.estimator} needs an even number of agents")
+        if self.segment is not None and self.unroll % self.segment:
+            raise ValueError("segment must divide unroll")
         return self
 
 
@@ -139,6 +186,18 @@ class Ablation(Model):
     recipes: dict[Name, str] = _field("Recipes, with what the report calls each.", min_length=2)
 
 
+class Sweep(Model):
+    """A sweep: runs of one recipe that differ in what a table says."""
+
+    recipe: Name = _field("What every run starts from.")
+    table: str = _field(
+        "Tab-separated file; columns are keys of a recipe (`a.b` for nested ones), or `seed`."
+    )
+    one_program: bool = _field(
+        "Rows that can share a compiled program run side by side in one job; else a job each.", True
+    )
+
+
 class Config(Model):
     """The whole pipeline at one scale."""
 
@@ -152,6 +211,7 @@ class Config(Model):
     select: Select
     transfer: Transfer
     ablations: dict[Name, Ablation]
+    sweeps: dict[Name, Sweep] = _field("Sweeps by name; `sweep_<name>` runs one.", {})
     evaluation_seeds: Positive = _field("Agents per optimizer and task in the ablations.")
 
     @pydantic.model_validator(mode="after")
@@ -175,6 +235,7 @@ class Config(Model):
 
     def _recipe_references(self) -> list[tuple[str, str]]:
         named = [("select.recipe", self.select.recipe)]
+        named += [(f"sweeps.{name}.recipe", sweep.recipe) for name, sweep in self.sweeps.items()]
         for name, ablation in self.ablations.items():
             named += [(f"ablations.{name}.recipes", recipe) for recipe in ablation.recipes]
         return named

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from l2o.errors import unknown_name
 from l2o.settings import Config
+from l2o.sweeps import find_row, read_sweep
 
 _PACKAGE = Path(__file__).parent
 _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
 _SOURCES = {
     "baselines": (*_LIBRARY, "evaluation"),
     "meta_train": (*_LIBRARY, "meta", "checkpoint.py"),
+    "sweep": (*_LIBRARY, "meta", "checkpoint.py"),
+    "score_sweep": (*_LIBRARY, "evaluation"),
     "select": (*_LIBRARY, "evaluation"),
     "transfer": (*_LIBRARY, "evaluation"),
     "ablate": (*_LIBRARY, "evaluation"),
@@ -45,7 +48,8 @@ def settings_version(config: Config, stage: str, name: str = "") -> str:
     Args:
         config: The configuration.
         stage: The stage.
-        name: Which of its jobs: a task, a recipe, an ablation.
+        name: Which of its jobs: a task, a recipe, an ablation, a sweep or one of its rows
+            (``<sweep>/<folder>``).
     """
     text = json.dumps(_settings(config, stage, name), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -61,6 +65,11 @@ def _settings(config: Config, stage: str, name: str) -> object:
             return whole["recipes"][name]
         case "baselines":
             return [whole["baselines"], tasks[name], agents]
+        case "sweep":
+            return _sweep_settings(config, *name.split("/", 1))
+        case "score_sweep":
+            scored = {task: tasks[task] for task in config.select.tasks}
+            return [config.select.tasks, config.select.seeds, scored, agents]
         case "select":
             return [whole["select"], tasks, agents, config.baselines.seeds]
         case "transfer":
@@ -70,3 +79,14 @@ def _settings(config: Config, stage: str, name: str) -> object:
             return [recipes, tasks, agents, config.evaluation_seeds, config.meta_seeds]
         case _:
             return whole
+
+
+def _sweep_settings(config: Config, name: str, folder: str | None = None) -> object:
+    """Return what the rows of a sweep, or one of them, become: the table's layout is of no matter.
+
+    Nor is whether they share a job, as their results are the same.
+    """
+    rows = read_sweep(config, name)
+    chosen = rows if folder is None else [find_row(rows, folder)]
+    settings = [[row.folder, row.recipe.model_dump(), row.seed] for row in chosen]
+    return [config.sweeps[name].recipe, settings]

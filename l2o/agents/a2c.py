@@ -33,6 +33,7 @@ class ActorState(NamedTuple):
     env_state: Tree
     observation: jax.Array  # [E, *obs] float32
     episode_return: jax.Array  # [E] float32, of the running episodes
+    env_params: Tree = None  # of all E environments, if drawn for this agent
 
 
 class Returns(NamedTuple):
@@ -70,7 +71,7 @@ class A2C:
 
     Attributes:
         env: A gymnax environment with discrete actions.
-        env_params: Its parameters.
+        env_params: Its parameters; if it has ``draw_params``, every actor draws its own instead.
         torso: See :class:`ActorCritic`.
         hyperparameters: See :class:`A2CHyperparameters`.
     """
@@ -102,10 +103,14 @@ class A2C:
         return init_lecun(key, self.shapes)
 
     def init_actor(self, key: jax.Array, environments: int) -> ActorState:
-        """Reset ``environments`` environments."""
+        """Reset ``environments`` environments, in a world of their own if it can be drawn."""
+        env_params, drawn = self.env_params, None
+        if hasattr(self.env, "draw_params"):
+            key, key_world = jax.random.split(key)
+            env_params = drawn = self.env.draw_params(key_world)
         keys = jax.random.split(key, environments)
-        observation, env_state = jax.vmap(self.env.reset, (0, None))(keys, self.env_params)
-        return ActorState(env_state, _float(observation), jnp.zeros(environments))
+        observation, env_state = jax.vmap(self.env.reset, (0, None))(keys, env_params)
+        return ActorState(env_state, _float(observation), jnp.zeros(environments), drawn)
 
     def rollout(
         self, params: Tree, actor: ActorState, key: jax.Array
@@ -121,18 +126,20 @@ class A2C:
             The environments after the rollout, the batch, and finished episodes.
         """
         environments = actor.episode_return.shape[0]
+        drawn = actor.env_params
+        env_params = self.env_params if drawn is None else drawn
 
         def step(actor: ActorState, keys: jax.Array) -> tuple[ActorState, tuple]:
             logits, _ = self.network.apply({"params": params}, actor.observation)
             action = sample_action(keys[0], logits)
             observation, env_state, reward, terminated, truncated, _ = jax.vmap(
                 self.env.step, (0, 0, 0, None)
-            )(keys[1:], actor.env_state, action, self.env_params)
+            )(keys[1:], actor.env_state, action, env_params)
             done = terminated | truncated
             episode_return = actor.episode_return + reward
             finished = Returns(jnp.sum(episode_return * done), jnp.sum(done, dtype=jnp.float32))
             data = (actor.observation, action, reward, terminated, truncated & ~terminated)
-            following = ActorState(env_state, _float(observation), episode_return * ~done)
+            following = ActorState(env_state, _float(observation), episode_return * ~done, drawn)
             return following, (data, finished)
 
         # All keys from one flat call of the hash function: short inner axes are slow to compile.

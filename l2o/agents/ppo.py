@@ -151,17 +151,19 @@ class PPO:
         normalizer: Tree,
         data: types.Transition,
         key: jax.Array,
+        progress: jax.Array | float = 0.0,
     ) -> tuple[jax.Array, Tree, Tree]:
         """Update observation statistics, then parameters over several epochs of minibatches.
 
         Args:
             tx: Any optax transformation with extra-args support; it gets the flat gradient and
-                the loss as ``value``.
+                the loss as ``value``, and ``progress``.
             params: Flat parameters ``[P]``.
             opt_state: Its state.
             normalizer: Observation statistics.
             data: From :meth:`collect`.
             key: Random key.
+            progress: Share of training that is over.
 
         Returns:
             Parameters, optimizer state, statistics.
@@ -172,7 +174,9 @@ class PPO:
             params, opt_state = carry
             batch, key = packed
             loss, gradient = jax.value_and_grad(self._loss)(params, normalizer, batch, key)
-            updates, opt_state = tx.update(gradient, opt_state, params, value=loss)
+            updates, opt_state = tx.update(
+                gradient, opt_state, params, value=loss, progress=progress
+            )
             return (params + updates, opt_state), None
 
         def epoch(carry: tuple, key: jax.Array) -> tuple[tuple, None]:

@@ -13,15 +13,40 @@ RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options of a program that runs once, and takes longer to compile than to run."""
 
 
-def over_agents(function: Callable) -> Callable:
-    """Map a function over the leading axis of its arguments: in turn on a CPU, else vectorised.
+def over_agents(function: Callable, in_axes: int | tuple[int, ...] = 0) -> Callable:
+    """Map a function over an axis of its arguments: in turn on a CPU, else vectorised.
 
     What an agent's update reads and writes fits the cache of a CPU core; the whole population's
     does not, and batched products of small matrices are slow there.
+
+    Args:
+        function: Of one agent.
+        in_axes: The axis of each argument's leaves, or of all of them, that counts agents.
     """
-    if jax.default_backend() == "cpu":
-        return lambda *args: jax.lax.map(lambda packed: function(*packed), args)
-    return jax.vmap(function)
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function, in_axes)
+
+    def in_turn(*args: Tree) -> Tree:
+        axes = (in_axes,) * len(args) if isinstance(in_axes, int) else in_axes
+
+        def agent(index: jax.Array | int) -> tuple:
+            return tuple(
+                jax.tree.map(
+                    lambda leaf, axis=axis: jax.lax.dynamic_index_in_dim(leaf, index, axis, False),
+                    arg,
+                )
+                for arg, axis in zip(args, axes, strict=True)
+            )
+
+        # The next agent travels in the carry: XLA's CPU backend would fuse the slice of a scanned
+        # array into the arithmetic that reads it, and code with a slice inside is not vectorised.
+        def body(now: tuple, index: jax.Array) -> tuple[tuple, Tree]:
+            return agent(jnp.minimum(index + 1, number - 1)), function(*now)
+
+        number = jax.tree.leaves(args[0])[0].shape[axes[0]]
+        return jax.lax.scan(body, agent(0), jnp.arange(number))[1]
+
+    return in_turn
 
 
 def on_tree(
@@ -50,6 +75,11 @@ def on_tree(
 def ravel(tree: Tree) -> jax.Array:
     """Concatenate the leaves of a tree, in tree order, into one vector."""
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def count_parameters(shapes: Tree) -> int:
+    """Return how many parameters a tree of arrays or shapes has."""
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def unravel_like(shapes: Tree, flat: jax.Array) -> Tree:

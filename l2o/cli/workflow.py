@@ -10,8 +10,10 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
     """Add the parsers of these stages."""
     for add in (
         _add_meta_train,
+        _add_sweep,
         _add_baselines,
         _add_select,
+        _add_score_sweep,
         _add_transfer,
         _add_ablate,
         _add_report,
@@ -32,13 +34,20 @@ def _add_meta_train(stages: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--recipe", help="name of a recipe in the resolved configuration")
     parser.add_argument("--seed", type=int, default=0, help="root of every random key (default 0)")
+    _add_state_argument(parser)
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="share the population between devices"
+    )
+    add_out_argument(parser)
+
+
+def _add_state_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state",
         type=Path,
         metavar="DIR",
         help="what a killed run resumes from (default OUT/.state)",
     )
-    add_out_argument(parser)
 
 
 def _meta_train(args: argparse.Namespace) -> None:
@@ -49,9 +58,58 @@ def _meta_train(args: argparse.Namespace) -> None:
     else:
         config = load(args.config)
         recipe, name, scale = config.get_recipe(args.recipe), args.recipe, config.scale
-    from l2o.meta.train import meta_train
+    from l2o.meta.devices import use_devices
 
-    meta_train(recipe, name, args.seed, args.out, args.state or args.out / ".state", scale)
+    use_devices(args.devices)  # before gymnax is imported, which starts JAX
+    from l2o.meta.train import Member, meta_train
+
+    member = Member(recipe, name, args.seed, args.out)
+    meta_train([member], args.state or args.out / ".state", {"scale": scale}, args.devices)
+
+
+def _add_sweep(stages: argparse._SubParsersAction) -> None:
+    text = "meta-train every row of a sweep's table, side by side where they can share a program"
+    parser = stage(stages, "sweep", text, _sweep)
+    add_config_argument(parser)
+    parser.add_argument("--sweep", required=True, help="sweep, for example meta_learning_rate")
+    parser.add_argument(
+        "--row", metavar="FOLDER", help="only this row, for example meta_learning_rate~0.001/seed~0"
+    )
+    _add_state_argument(parser)
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="share the rows between devices"
+    )
+    add_out_argument(parser)
+
+
+def _sweep(args: argparse.Namespace) -> None:
+    from l2o.config import load
+
+    config = load(args.config)
+    from l2o.meta.devices import use_devices
+
+    use_devices(args.devices)  # before gymnax is imported, which starts JAX
+    from l2o.meta.sweep import sweep
+
+    state = args.state or args.out / ".state"
+    sweep(config, args.sweep, args.out, state, args.devices, args.row)
+
+
+def _add_score_sweep(stages: argparse._SubParsersAction) -> None:
+    text = "score every checkpoint of a sweep on the validation tasks, and name the best"
+    parser = stage(stages, "score-sweep", text, _score_sweep)
+    add_config_argument(parser)
+    parser.add_argument("--sweep", required=True, help="sweep, for example meta_learning_rate")
+    parser.add_argument("--runs", type=Path, required=True, help="folder with the rows' runs")
+    parser.add_argument("--baselines", type=Path, required=True, help="folder of all baselines")
+    add_out_argument(parser)
+
+
+def _score_sweep(args: argparse.Namespace) -> None:
+    from l2o.config import load
+    from l2o.evaluation.sweep import score_sweep
+
+    score_sweep(load(args.config), args.sweep, args.runs, args.baselines, args.out)
 
 
 def _add_baselines(stages: argparse._SubParsersAction) -> None:

@@ -13,7 +13,7 @@ from l2o.settings import Config
 
 
 def baselines(config: Config, task: str, out: Path) -> None:
-    """Tune each classical optimizer, then train fresh agents with it.
+    """Tune each classical optimizer, then train fresh agents with it, and some that never learn.
 
     Writes ``tuning.parquet``, ``tuned.json``, ``curves.parquet`` and ``run.json`` in ``out``.
 
@@ -39,7 +39,12 @@ def baselines(config: Config, task: str, out: Path) -> None:
             )
         with run.phase("evaluate"):
             curves = evaluate(
-                task, lifetime, tuned, range(settings.seeds), budget, show_points(run)
+                task,
+                lifetime,
+                [*tuned, Candidate("random", "sgd", 0.0)],
+                range(settings.seeds),
+                budget,
+                show_points(run),
             )
         write_table(out / "tuning.parquet", grid)
         write_json(out / "tuned.json", {c.label: c.learning_rate for c in tuned})

@@ -22,6 +22,8 @@ class BraxState(NamedTuple):
     normalizer: Tree
     env_state: Tree
     key: jax.Array  # [L] typed keys
+    update: jax.Array  # [L] int32, updates so far
+    updates: jax.Array  # [L] int32, of the whole lifetime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,9 @@ class BraxLifetime:
         return self.agent.steps_per_update
 
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=RUN_ONCE)
-    def init(self, program: Program, values: Tree, keys: jax.Array) -> BraxState:
+    def init(
+        self, program: Program, values: Tree, keys: jax.Array, updates: jax.Array | int
+    ) -> BraxState:
         """Return new agents, one per key; equal keys give equal agents and environments."""
 
         def one(values: Tree, key: jax.Array) -> BraxState:
@@ -50,7 +54,8 @@ class BraxLifetime:
             params = self.agent.init_params(key_params)
             opt_state = program.transform(values, self.agent.unravel).init(params)
             normalizer, env_state = self.agent.init_normalizer(), self.agent.init_envs(key_env)
-            return BraxState(params, opt_state, normalizer, env_state, key)
+            zero = jnp.zeros((), jnp.int32)
+            return BraxState(params, opt_state, normalizer, env_state, key, zero, zero + updates)
 
         return jax.vmap(one)(values, keys)
 
@@ -106,9 +111,17 @@ class BraxLifetime:
             return self.agent.learn(program.transform(values, self.agent.unravel), *args)
 
         params, opt_state, normalizer = over_agents(learn)(
-            values, state.params, state.opt_state, state.normalizer, data, keys
+            values,
+            state.params,
+            state.opt_state,
+            state.normalizer,
+            data,
+            keys,
+            state.update / state.updates,
         )
-        return state._replace(params=params, opt_state=opt_state, normalizer=normalizer)
+        return state._replace(
+            params=params, opt_state=opt_state, normalizer=normalizer, update=state.update + 1
+        )
 
     @functools.partial(jax.jit, static_argnums=0)
     def _evaluate(self, state: BraxState) -> jax.Array:

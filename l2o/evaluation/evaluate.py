@@ -37,8 +37,8 @@ class Lifetime(Protocol):
     def steps_per_update(self) -> int:
         """Environment steps of one agent update."""
 
-    def init(self, program: Program, values: Tree, keys: jax.Array) -> Tree:
-        """Return new agents, one per lane."""
+    def init(self, program: Program, values: Tree, keys: jax.Array, updates: int) -> Tree:
+        """Return new agents, one per lane, that will be trained for so many updates."""
 
     def advance(self, program: Program, values: Tree, state: Tree, updates: int) -> tuple:
         """Train for some updates; return the agents and measurements ``[lanes]``."""
@@ -93,8 +93,8 @@ def evaluate(
     for program, lanes in jobs:
         keys = jnp.stack([key_for(seed, "evaluate", task) for _, seed, _ in lanes])
         values = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(value for *_, value in lanes))
-        state = lifetime.init(program, values, keys)
         every = -(-budget.updates // budget.points)
+        state = lifetime.init(program, values, keys, budget.points * every)
         for point in range(1, budget.points + 1):
             state, measured = lifetime.advance(program, values, state, every)
             measured = {name: np.asarray(value) for name, value in measured.items()}

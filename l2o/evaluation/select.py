@@ -40,6 +40,8 @@ def select(config: Config, series: Path, baselines: Path, out: Path) -> None:
         ]
         with run.phase("score"):
             scores = score_checkpoints(config, candidates, baselines, run)
+        scores["step"] = scores.pop("optimizer").str.removeprefix("step_").astype(int)
+        scores = scores.sort_values(["task", "step"], ignore_index=True)
         ranking = scores.groupby("step")["score"].mean()
         best = int(ranking.idxmax())
         write_table(out / "scores.parquet", scores)
@@ -56,9 +58,14 @@ def score_checkpoints(
 ) -> pd.DataFrame:
     """Train agents with every checkpoint on every validation task.
 
+    Args:
+        config: The pipeline's configuration.
+        candidates: The checkpoints.
+        baselines: Folder with a sub-folder of baseline results per task.
+        run: Shows the progress.
+
     Returns:
-        ``task, step, final, se, seeds, score``: score 0 is the untrained initialisation, 1 is
-        tuned Adam.
+        See :func:`normalised_scores`.
     """
     seeds = range(SELECTION_SEED, SELECTION_SEED + config.select.seeds)
     tables = []
@@ -66,21 +73,26 @@ def score_checkpoints(
         lifetime, budget = configured_toy_lifetime(config, task)
         curves = evaluate(task, lifetime, candidates, seeds, budget, show_points(run))
         reference = read_table(baselines / task / "curves.parquet", curves.columns)
-        adam = final_returns(reference[reference["optimizer"] == "adam"])["final"]
-        tables.append(normalised_scores(final_returns(curves), adam))
+        tables.append(normalised_scores(final_returns(curves), final_returns(reference)))
     return pd.concat(tables, ignore_index=True)
 
 
-def normalised_scores(finals: pd.DataFrame, adam: pd.Series) -> pd.DataFrame:
-    """Normalise one task's final returns: 0 is the first checkpoint (untrained), 1 is Adam.
+def normalised_scores(finals: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Normalise one task's final returns: 0 is the random policy, 1 is tuned Adam.
 
-    The unit is not allowed below the standard error of the difference it is made of: where Adam is
-    no better than the untrained optimizer, scores would otherwise be noise divided by nothing. A
-    checkpoint with which an agent diverged scores minus infinity.
+    The unit is not allowed below the standard error of the difference it is made of: where Adam
+    learns nothing, scores would otherwise be noise divided by nothing. A checkpoint with which an
+    agent diverged scores minus infinity.
 
     Args:
-        finals: Final returns of all checkpoints, labels ``step_<outer step>``.
-        adam: Final returns of tuned Adam, one per seed.
+        finals: Final returns of all checkpoints.
+        reference: Final returns of the baselines, ``adam`` and ``random`` among them.
+
+    Returns:
+        ``task, optimizer, final, se, seeds, score``.
+
+    Raises:
+        ResultsError: A baseline that is needed is missing or has diverged.
     """
     groups = finals.groupby(["task", "optimizer"])["final"]
     table = groups.agg(
@@ -88,15 +100,20 @@ def normalised_scores(finals: pd.DataFrame, adam: pd.Series) -> pd.DataFrame:
         se=lambda x: x.std(ddof=1) / np.sqrt(len(x)),
         seeds="size",
     ).reset_index()
-    table["step"] = table["optimizer"].str.removeprefix("step_").astype(int)
-    table = table.sort_values("step", ignore_index=True).drop(columns="optimizer")
-    untrained = table.iloc[0]
-    if np.isnan(untrained["final"]):
-        raise ResultsError(f"the untrained optimizer diverged on {untrained['task']}: no zero.")
-    error = np.hypot(untrained["se"], adam.std(ddof=1) / np.sqrt(len(adam)))
-    unit = max(adam.mean() - untrained["final"], float(error), 1e-6)
-    table["score"] = ((table["final"] - untrained["final"]) / unit).fillna(-np.inf)
+    (one, one_se), (zero, zero_se) = (_level(reference, name) for name in ("adam", "random"))
+    error = np.nan_to_num(np.hypot(one_se, zero_se))
+    unit = max(one - zero, float(error), 1e-6)
+    table["score"] = ((table["final"] - zero) / unit).fillna(-np.inf)
     return table
+
+
+def _level(reference: pd.DataFrame, name: str) -> tuple[float, float]:
+    """Return a baseline's mean final return and its standard error."""
+    finals = reference.loc[reference["optimizer"] == name, "final"]
+    if finals.empty or finals.isna().any():
+        what = "is missing" if finals.empty else "has diverged"
+        raise ResultsError(f"baseline '{name}' {what}: there is nothing to measure scores by.")
+    return finals.mean(), finals.std(ddof=1) / np.sqrt(len(finals))
 
 
 def _publish(config: Config, series: Path, step: int, score: float, out: Path) -> Mapping:

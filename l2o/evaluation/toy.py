@@ -5,6 +5,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from l2o.agents.a2c import A2C, ActorState, Batch
 from l2o.agents.vectorize import RUN_ONCE, over_agents, ravel
@@ -20,6 +21,8 @@ class ToyState(NamedTuple):
     opt_state: Tree
     actor: ActorState
     key: jax.Array  # [L] typed keys
+    update: jax.Array  # [L] int32, updates so far
+    updates: jax.Array  # [L] int32, of the whole lifetime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +43,18 @@ class ToyLifetime:
         return self.environments * self.agent.hyperparameters.rollout_steps
 
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=RUN_ONCE)
-    def init(self, program: Program, values: Tree, keys: jax.Array) -> ToyState:
+    def init(
+        self, program: Program, values: Tree, keys: jax.Array, updates: jax.Array | int
+    ) -> ToyState:
         """Return new agents, one per key; equal keys give equal agents and environments."""
 
         def one(values: Tree, key: jax.Array) -> ToyState:
             key_params, key_actor, key = jax.random.split(key, 3)
             params = ravel(self.agent.init_params(key_params))
             actor = self.agent.init_actor(key_actor, self.environments)
-            return ToyState(
-                params, program.transform(values, self.agent.unravel).init(params), actor, key
-            )
+            opt_state = program.transform(values, self.agent.unravel).init(params)
+            zero = jnp.zeros((), jnp.int32)
+            return ToyState(params, opt_state, actor, key, zero, zero + updates)
 
         return jax.vmap(one)(values, keys)
 
@@ -70,11 +75,15 @@ class ToyLifetime:
             NaN if none did) and ``episodes``, float32 ``[L]``.
         """
 
-        def learn(values: Tree, params: jax.Array, opt_state: Tree, batch: Batch) -> tuple:
+        def learn(
+            values: Tree, progress: jax.Array, params: jax.Array, opt_state: Tree, batch: Batch
+        ) -> tuple:
             tree = self.agent.unravel(params)
             loss, gradient = jax.value_and_grad(lambda tree: self.agent.loss(tree, batch)[0])(tree)
             tx = program.transform(values, self.agent.unravel)
-            step, opt_state = tx.update(ravel(gradient), opt_state, params, value=loss)
+            step, opt_state = tx.update(
+                ravel(gradient), opt_state, params, value=loss, progress=progress
+            )
             return params + step, opt_state
 
         def rollout(params: jax.Array, actor: ActorState, key: jax.Array) -> tuple:
@@ -83,8 +92,12 @@ class ToyLifetime:
         def update(state: ToyState, step: jax.Array) -> tuple[ToyState, Any]:
             keys = jax.vmap(jax.random.split)(state.key)
             actor, batch, returns = jax.vmap(rollout)(state.params, state.actor, keys[:, 0])
-            params, opt_state = over_agents(learn)(values, state.params, state.opt_state, batch)
-            return ToyState(params, opt_state, actor, keys[:, 1]), returns
+            progress = state.update / state.updates
+            params, opt_state = over_agents(learn)(
+                values, progress, state.params, state.opt_state, batch
+            )
+            update = state.update + 1
+            return ToyState(params, opt_state, actor, keys[:, 1], update, state.updates), returns
 
         state, returns = jax.lax.scan(update, state, length=updates)
         episodes = returns.episodes.sum(0)

@@ -3,42 +3,94 @@
 import optax
 
 from l2o.errors import ConfigError
-from l2o.meta.outer import MetaTrainer, TrainingTask
+from l2o.meta.estimators import make_estimator
+from l2o.meta.inner import InnerLoop
+from l2o.meta.objectives import get_objective
+from l2o.meta.outer import MetaTrainer, Start
+from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
-from l2o.settings import Recipe
+from l2o.settings import MetaTask, Recipe
 from l2o.tasks.registry import make_a2c
 
 
-def build_trainer(recipe: Recipe) -> MetaTrainer:
+def build_trainer(recipe: Recipe, devices: int = 1) -> MetaTrainer:
     """Build the meta-trainer that a recipe describes.
 
+    Args:
+        recipe: What to train and how.
+        devices: Devices that share every population.
+
     Raises:
-        L2OError: It names an unknown optimizer, hyperparameter or task.
+        L2OError: It names an unknown optimizer, hyperparameter or task, or its estimator cannot
+            use its objective; or the devices do not divide the population.
     """
     hyperparameters = {key: value for key, value in recipe.optimizer.items() if key != "name"}
     optimizer = make_optimizer(recipe.optimizer["name"], **hyperparameters)
-    if not optimizer.coordinate_wise:
-        raise ConfigError(f"optimizer '{optimizer.name}' is not coordinate-wise.")
-    tasks = tuple(
-        TrainingTask(
-            task.task,
-            make_a2c(task.task, None, recipe.interior, recipe.timeout_terminates),
-            task.learning_rate,
-            task.reward_scale,
-            task.weight,
+    objective = get_objective(recipe.objective, recipe.estimator)
+    estimator = make_estimator(recipe.estimator, recipe.objective, recipe.shaping)
+    if estimator.slots(recipe.agents) % devices:
+        raise ConfigError(f"{devices} devices cannot share {recipe.agents} agents equally.")
+    loops = tuple(
+        InnerLoop(
+            optimizer,
+            _training_task(task, recipe),
+            recipe.environments,
+            recipe.unroll,
+            objective,
+            recipe.segment,
         )
         for task in recipe.tasks
     )
-    clip = optax.identity() if recipe.meta_grad_clip is None else optax.clip(recipe.meta_grad_clip)
     return MetaTrainer(
         optimizer,
-        tasks,
-        optax.chain(clip, optax.adam(recipe.meta_learning_rate)),
+        loops,
+        estimator,
         recipe.agents,
-        recipe.environments,
-        recipe.unroll,
+        optax.scale_by_adam(recipe.meta_b1),
+        recipe.task_norm,
+        recipe.meta_warmup,
+        recipe.meta_decay,
+        recipe.sigma_decay,
+        devices,
+    )
+
+
+def starting_point(recipe: Recipe) -> Start:
+    """Return the part of a recipe that is data to the compiled program."""
+    return Start(
+        recipe.meta_learning_rate,
+        recipe.meta_grad_clip,
+        recipe.learning_rate_scale,
+        recipe.sigma,
         recipe.resets,
         recipe.reset_interval,
-        recipe.objective,
-        recipe.task_norm,
+    )
+
+
+def program_of(recipe: Recipe) -> str:
+    """Return what recipes must share to run side by side in one compiled program.
+
+    All but what :func:`starting_point` holds: seeds, meta learning rates, clipping, scales of inner
+    learning rates, perturbations and reset schedules may differ.
+    """
+    data = {
+        "meta_learning_rate",
+        "meta_grad_clip",
+        "learning_rate_scale",
+        "sigma",
+        "resets",
+        "reset_interval",
+    }
+    return recipe.model_dump_json(exclude=data)
+
+
+def _training_task(task: MetaTask, recipe: Recipe) -> TrainingTask:
+    return TrainingTask(
+        task.label,
+        make_a2c(task.task, task.torso, recipe.interior, recipe.timeout_terminates),
+        task.learning_rate,
+        task.reward_scale,
+        task.weight,
+        recipe.reward_range,
+        recipe.parameter_range,
     )

@@ -7,82 +7,118 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.agents.a2c import A2C, Batch
-from l2o.agents.vectorize import over_agents, ravel
-from l2o.meta.population import Agents, due, fresh_agents, reset, reset_index
-from l2o.meta.replay import replay_gradient
+from l2o.meta.estimators.base import Estimate, Estimator
+from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.population import Schedule, make_schedule, phases
 from l2o.optimizers.base import LearnedOptimizer
 
 Tree = Any
-OBJECTIVES = ("agent_loss", "actor")
+_AGE_BUCKETS = 4
+
+
+class Settings(NamedTuple):
+    """Numbers that recipes may differ in and still share a compiled program."""
+
+    meta_learning_rate: jax.Array  # [] float32
+    meta_grad_clip: jax.Array  # [] float32, elementwise bound; infinity for none
+    learning_rate_scale: jax.Array  # [] float32, multiplies every inner learning rate
+    sigma: jax.Array  # [] float32, standard deviation of perturbations at first
+    schedule: Schedule
+
+
+class MetaState(NamedTuple):
+    """Everything that meta-training carries from one outer step to the next."""
+
+    meta_params: Tree
+    meta_opt_state: Tree
+    populations: tuple[Tree, ...]  # one per task, as the estimator has it
+    settings: Settings
+    step: jax.Array  # [] int32, outer steps taken
+    skipped: jax.Array  # [] int32, outer steps skipped for a non-finite meta-gradient
+    skipped_in_a_row: jax.Array  # [] int32
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingTask:
-    """A task in the meta-training set.
+class Start:
+    """What a run starts with; none of it is compiled into the program.
 
     Attributes:
-        name: Its name, for metrics.
-        agent: The agent's algorithm and environment.
-        learning_rate: Inner learning rate.
-        reward_scale: Multiplies the rewards.
-        weight: Of its meta-gradient in the mean over tasks.
+        meta_learning_rate: Learning rate on the meta-parameters.
+        meta_grad_clip: Elementwise bound on the meta-gradient; ``None`` for none.
+        learning_rate_scale: Multiplies every inner learning rate.
+        sigma: Standard deviation of perturbations at first.
+        resets: See :func:`l2o.meta.population.make_schedule`.
+        reset_interval: Outer steps of one lifetime.
     """
 
-    name: str
-    agent: A2C
-    learning_rate: float
-    reward_scale: float = 1.0
-    weight: float = 1.0
+    meta_learning_rate: float
+    meta_grad_clip: float | None = None
+    learning_rate_scale: float = 1.0
+    sigma: float = 0.01
+    resets: str = "staggered"
+    reset_interval: int = 100
+
+    def settings(self) -> Settings:
+        """Return the numbers as arrays."""
+        clip = float("inf") if self.meta_grad_clip is None else self.meta_grad_clip
+        numbers = (self.meta_learning_rate, clip, self.learning_rate_scale, self.sigma)
+        schedule = make_schedule(self.resets, self.reset_interval)
+        return Settings(*(jnp.float32(number) for number in numbers), schedule)
 
 
 @dataclasses.dataclass(frozen=True)
 class MetaTrainer:
-    """Truncated meta-gradients over a population per task, with pipeline training.
+    """Meta-trains an optimizer on a population per task.
 
     Attributes:
         optimizer: The learned optimizer.
-        tasks: The meta-training set.
-        meta_optimizer: Optax transformation of the meta-parameters.
+        loops: The meta-training set: what agents learn, and how.
+        estimator: How meta-gradients are made.
         agents: Agents per task.
-        environments: Environments per agent.
-        unroll: Inner steps per outer step, ``K``.
-        resets: See :func:`l2o.meta.population.reset_index`.
-        reset_interval: Outer steps of one lifetime.
-        objective: The meta-loss on the rollout after the unroll: ``"agent_loss"`` or its
-            ``"actor"`` term alone.
+        meta_optimizer: Optax transformation from a meta-gradient to the step that is subtracted,
+            per learning rate.
         task_norm: Rescale each task's meta-gradient to this norm before the mean; ``None``: do not.
+        warmup: Outer steps over which the meta learning rate rises to its value.
+        decay: Factor on the meta learning rate per outer step.
+        sigma_decay: Factor on the perturbations' standard deviation per outer step.
+        devices: Devices that share every population.
     """
 
     optimizer: LearnedOptimizer
-    tasks: tuple[TrainingTask, ...]
-    meta_optimizer: optax.GradientTransformation
+    loops: tuple[InnerLoop, ...]
+    estimator: Estimator
     agents: int
-    environments: int
-    unroll: int
-    resets: str
-    reset_interval: int
-    objective: str
+    meta_optimizer: optax.GradientTransformation
     task_norm: float | None = None
+    warmup: int = 0
+    decay: float = 1.0
+    sigma_decay: float = 1.0
+    devices: int = 1
 
-    def init(self, key: jax.Array) -> "MetaState":
-        """Return the state before the first outer step."""
-        key_meta, *keys = jax.random.split(key, 1 + len(self.tasks))
+    def init(self, key: jax.Array, settings: Settings, phase: jax.Array) -> MetaState:
+        """Return the state before the first outer step.
+
+        Args:
+            key: Random key.
+            settings: From :meth:`Start.settings`.
+            phase: From :meth:`phase`.
+        """
+        key_meta, *keys = jax.random.split(key, 1 + len(self.loops))
         meta_params = self.optimizer.init_meta(key_meta)
-        tx = self.optimizer.transform(meta_params)
-        populations = tuple(
-            fresh_agents(task.agent, tx, k, self.agents, self.environments)
-            for task, k in zip(self.tasks, keys, strict=True)
-        )
         zero = jnp.zeros((), jnp.int32)
-        meta_opt_state = self.meta_optimizer.init(meta_params)
-        schedule = Schedule(
-            reset_index(self.resets, self.agents, self.reset_interval),
-            jnp.asarray(self.reset_interval, jnp.int32),
+        shared = Shared(meta_params, settings.learning_rate_scale, settings.schedule, zero)
+        populations = tuple(
+            self.estimator.init(loop, shared, k, phase)
+            for loop, k in zip(self.loops, keys, strict=True)
         )
-        return MetaState(meta_params, meta_opt_state, populations, schedule, zero, zero, zero)
+        meta_opt_state = self.meta_optimizer.init(meta_params)
+        return MetaState(meta_params, meta_opt_state, populations, settings, zero, zero, zero)
 
-    def run(self, state: "MetaState", key: jax.Array, steps: int) -> tuple["MetaState", dict]:
+    def phase(self, start: Start) -> jax.Array:
+        """Return when in the reset interval each slot of a population is reset."""
+        return phases(start.resets, self.estimator.slots(self.agents), start.reset_interval)
+
+    def run(self, state: MetaState, key: jax.Array, steps: int) -> tuple[MetaState, dict]:
         """Take ``steps`` outer steps without a host round trip.
 
         Args:
@@ -100,144 +136,83 @@ class MetaTrainer:
             length=steps,
         )
 
-    def step(self, state: "MetaState", key: jax.Array) -> tuple["MetaState", dict]:
+    def step(self, state: MetaState, key: jax.Array) -> tuple[MetaState, dict]:
         """Take one outer step; a non-finite meta-gradient changes nothing but the counters."""
-        gradients, populations, metrics = [], [], {}
-        keys = jax.random.split(key, len(self.tasks))
-        for task, agents, k in zip(self.tasks, state.populations, keys, strict=True):
-            gradient, agents, task_metrics = self._task_gradient(task, agents, state, k)
-            gradients.append(self._rescale(task, gradient))
-            populations.append(agents)
-            metrics |= {f"{task.name}/{name}": value for name, value in task_metrics.items()}
-
-        weight = sum(task.weight for task in self.tasks)
-        mean = jax.tree.map(lambda *terms: sum(terms) / weight, *gradients)
-        norm = optax.tree.norm(mean)
-        usable = jnp.isfinite(norm)
-        updates, meta_opt_state = self.meta_optimizer.update(
-            mean, state.meta_opt_state, state.meta_params
+        settings, step = state.settings, state.step.astype(jnp.float32)
+        shared = Shared(
+            state.meta_params, settings.learning_rate_scale, settings.schedule, state.step
         )
-        stepped = (optax.apply_updates(state.meta_params, updates), meta_opt_state)
+        sigma = settings.sigma * self.sigma_decay**step
+        gradients, populations, metrics = [], [], {}
+        for loop, population, k in zip(
+            self.loops, state.populations, jax.random.split(key, len(self.loops)), strict=True
+        ):
+            seen = self.estimator.estimate(loop, shared, population, k, sigma, self.devices)
+            gradients.append(self._rescale(loop.task.weight, seen.gradient))
+            populations.append(seen.state)
+            metrics |= _metrics(loop, settings.schedule, seen)
+        weight = sum(loop.task.weight for loop in self.loops)
+        mean = jax.tree.map(lambda *terms: sum(terms) / weight, *gradients)
+        state, update_metrics = self._update(state._replace(populations=tuple(populations)), mean)
+        return state, metrics | update_metrics
+
+    def _update(self, state: MetaState, gradient: Tree) -> tuple[MetaState, dict]:
+        """Update the meta-parameters, unless the meta-gradient is not finite."""
+        settings, step = state.settings, state.step.astype(jnp.float32)
+        norm = optax.tree.norm(gradient)
+        usable = jnp.isfinite(norm)
+        bound = settings.meta_grad_clip
+        clipped = jax.tree.map(lambda leaf: jnp.clip(leaf, -bound, bound), gradient)
+        direction, meta_opt_state = self.meta_optimizer.update(
+            clipped, state.meta_opt_state, state.meta_params
+        )
+        rate = settings.meta_learning_rate * self.decay**step
+        rate = rate * jnp.minimum((step + 1) / (self.warmup + 1), 1.0)
+        updates = jax.tree.map(lambda leaf: -rate * leaf, direction)
         meta_params, meta_opt_state = jax.tree.map(
             lambda new, old: jnp.where(usable, new, old),
-            stepped,
+            (optax.apply_updates(state.meta_params, updates), meta_opt_state),
             (state.meta_params, state.meta_opt_state),
         )
         skipped = state.skipped + ~usable
-        in_a_row = jnp.where(usable, 0, state.skipped_in_a_row + 1)
-        metrics |= {
+        metrics = {
             "meta_gradient_norm": norm,
             "meta_update_norm": jnp.where(usable, optax.tree.norm(updates), 0.0),
+            "meta_learning_rate": rate,
             "skipped_steps": skipped.astype(jnp.float32),
         }
-        step = state.step + 1
-        return MetaState(
-            meta_params, meta_opt_state, tuple(populations), state.schedule, step, skipped, in_a_row
+        return state._replace(
+            meta_params=meta_params,
+            meta_opt_state=meta_opt_state,
+            step=state.step + 1,
+            skipped=skipped,
+            skipped_in_a_row=jnp.where(usable, 0, state.skipped_in_a_row + 1),
         ), metrics
 
-    def _rescale(self, task: TrainingTask, gradient: Tree) -> Tree:
+    def _rescale(self, weight: float, gradient: Tree) -> Tree:
         """Weight a task's meta-gradient, after rescaling it to a norm if asked."""
-        factor = task.weight
+        factor = weight
         if self.task_norm is not None:
             factor = factor * self.task_norm / jnp.maximum(optax.tree.norm(gradient), 1e-12)
         return jax.tree.map(lambda leaf: factor * leaf, gradient)
 
-    def _task_gradient(
-        self, task: TrainingTask, agents: Agents, state: "MetaState", key: jax.Array
-    ) -> tuple[Tree, Agents, dict]:
-        """Advance one task's agents by K inner steps; return its meta-gradient."""
 
-        def transform(meta_params: Tree) -> optax.GradientTransformationExtraArgs:
-            return self.optimizer.transform(meta_params, learning_rate=task.learning_rate)
-
-        key_reset, key_unroll, key_meta = jax.random.split(key, 3)
-        tx = transform(state.meta_params)
-        broken = ~jnp.isfinite(agents.params).all(axis=1)
-        scheduled = due(state.schedule.index, state.step, state.schedule.interval)
-        agents = reset(
-            agents,
-            scheduled | broken,
-            lambda: fresh_agents(task.agent, tx, key_reset, self.agents, self.environments),
-        )
-
-        def inner_step(agents: Agents, key: jax.Array) -> tuple[Agents, tuple]:
-            actor, batch, returns = self._rollout(task, agents, key)
-            gradient, params, opt_state = over_agents(
-                lambda params, opt_state, batch: _inner_update(task, tx, params, opt_state, batch)
-            )(agents.params, agents.opt_state, batch)
-            return Agents(params, opt_state, actor, agents.age + 1), (gradient, returns)
-
-        trained, (recorded, returns) = jax.lax.scan(
-            inner_step, agents, jax.random.split(key_unroll, self.unroll)
-        )
-        actor, batch, _ = self._rollout(task, trained, key_meta)
-
-        def meta_gradient(start: Tree, end: jax.Array, recorded: jax.Array, batch: Batch) -> tuple:
-            loss, cotangent = jax.value_and_grad(self._meta_loss, argnums=1)(task, end, batch)
-            gradient = replay_gradient(transform, state.meta_params, *start, recorded, cotangent)
-            finite = jnp.isfinite(optax.tree.norm(gradient))
-            return jax.tree.map(lambda g: jnp.where(finite, g, 0.0), gradient), loss, finite
-
-        start = (agents.opt_state, agents.params)
-        recorded = jnp.swapaxes(recorded, 0, 1)  # [N, K, P]
-        gradients, losses, finite = over_agents(meta_gradient)(
-            start, trained.params, recorded, batch
-        )
-        usable = finite.sum()
-        # No usable agent at all makes the mean 0/0 on purpose: the step is then skipped.
-        mean = jax.tree.map(lambda leaf: leaf.sum(0) / usable, gradients)
-        metrics = {
-            "return": returns.total.sum() / jnp.maximum(returns.episodes.sum(), 1.0),
-            "meta_loss": jnp.mean(losses, where=finite),
-            "agents_excluded": (self.agents - usable).astype(jnp.float32),
-            "agents_restarted": broken.sum(dtype=jnp.float32),
-            "mean_age": jnp.mean(trained.age.astype(jnp.float32)),
-        }
-        return mean, trained._replace(actor=actor), metrics
-
-    def _rollout(self, task: TrainingTask, agents: Agents, key: jax.Array) -> tuple:
-        """Let every agent act: actors, batches and finished episodes, leading axis ``N``."""
-        agent = task.agent
-        return jax.vmap(lambda p, actor, k: agent.rollout(agent.unravel(p), actor, k))(
-            agents.params, agents.actor, jax.random.split(key, self.agents)
-        )
-
-    def _meta_loss(self, task: TrainingTask, params: jax.Array, batch: Batch) -> jax.Array:
-        """Return the objective on a rollout made after the unroll."""
-        total, terms = task.agent.loss(task.agent.unravel(params), batch, task.reward_scale)
-        return total if self.objective == "agent_loss" else terms["actor"]
-
-
-class Schedule(NamedTuple):
-    """When agents start new lifetimes."""
-
-    index: jax.Array  # [N] int32, see reset_index
-    interval: jax.Array  # [] int32
-
-
-class MetaState(NamedTuple):
-    """Everything that meta-training carries from one outer step to the next."""
-
-    meta_params: Tree
-    meta_opt_state: Tree
-    populations: tuple[Agents, ...]  # one per task
-    schedule: Schedule
-    step: jax.Array  # [] int32, outer steps taken
-    skipped: jax.Array  # [] int32, outer steps skipped for a non-finite meta-gradient
-    skipped_in_a_row: jax.Array  # [] int32
-
-
-def _inner_update(
-    task: TrainingTask,
-    tx: optax.GradientTransformationExtraArgs,
-    params: jax.Array,
-    opt_state: Tree,
-    batch: Batch,
-) -> tuple[jax.Array, jax.Array, Tree]:
-    """Update one agent on its rollout; return its gradient ``[P]``, parameters and state."""
-    agent = task.agent
-    gradient = ravel(
-        jax.grad(lambda tree: agent.loss(tree, batch, task.reward_scale)[0])(agent.unravel(params))
-    )
-    updates, opt_state = tx.update(gradient, opt_state, params)
-    return gradient, optax.apply_updates(params, updates), opt_state
+def _metrics(loop: InnerLoop, schedule: Schedule, seen: Estimate) -> dict[str, jax.Array]:
+    """Return what is logged of one task's population, scalars; NaN where there is nothing."""
+    statistics = seen.statistics
+    total, episodes, age = (statistics[name] for name in ("total", "episodes", "age"))
+    bucket = jnp.floor(_AGE_BUCKETS * (age - 1) / (schedule.interval * loop.unroll))
+    bucket = jnp.clip(bucket, 0, _AGE_BUCKETS - 1)
+    metrics = {
+        "return": total.sum() / jnp.maximum(episodes.sum(), 1.0),
+        "meta_loss": jnp.nanmean(seen.loss),
+        "agent_loss": jnp.mean(statistics["agent_loss"]),
+        "agents_excluded": jnp.isnan(seen.loss).sum(dtype=jnp.float32),
+        "agents_restarted": seen.restarted.sum(dtype=jnp.float32),
+        "mean_age": jnp.mean(age),
+    }
+    for i in range(_AGE_BUCKETS):
+        aged = bucket == i
+        value = jnp.sum(total, where=aged) / jnp.sum(episodes, where=aged)
+        metrics[f"return_age_{i + 1}_of_{_AGE_BUCKETS}"] = value
+    return {f"{loop.task.name}/{name}": value for name, value in metrics.items()}

@@ -7,88 +7,153 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.agents.a2c import A2C, ActorState
+from l2o.agents.a2c import ActorState
 from l2o.agents.vectorize import ravel
+from l2o.meta.tasks import TrainingTask
 
 Tree = Any
-RESETS = ("staggered", "synchronous", "none")
+RESETS = ("staggered", "synchronous", "random", "none")
+_NEVER = 2.0**24  # outer steps; exact in float32
+
+
+class Traits(NamedTuple):
+    """What tells an agent's problem from others of its task, drawn when its lifetime starts."""
+
+    lifetime: jax.Array  # [N] float32, outer steps after which it ends, whatever the schedule says
+    reward_scale: jax.Array  # [N] float32
+    tensor_scale: jax.Array | None  # [N, tensors] float32: true parameters / those optimized
 
 
 class Agents(NamedTuple):
     """A population of ``N`` agents on one task; every leaf has the leading axis ``N``."""
 
-    params: jax.Array  # [N, P] float32, flat
+    params: jax.Array  # [N, P] float32, flat, as the optimizer sees them
     opt_state: Tree
     actor: ActorState
     age: jax.Array  # [N] int32, inner steps since the reset
+    phase: jax.Array  # [N] int32, when in the reset interval it is reset; -1: never
+    traits: Traits
+
+
+class Schedule(NamedTuple):
+    """When agents start new lifetimes; data, so that recipes share a compiled program."""
+
+    interval: jax.Array  # [] int32, outer steps of a scheduled lifetime
+    shortest: jax.Array  # [] float32, outer steps; lifetimes that end by themselves are
+    longest: jax.Array  # [] float32, log-uniform between these
+
+
+def make_schedule(scheme: str, interval: int) -> Schedule:
+    """Build the schedule of a population; :func:`phases` is the other half of it.
+
+    Args:
+        scheme: ``"staggered"`` (pipeline training), ``"synchronous"`` (all agents at once),
+            ``"random"`` (each lifetime is drawn, log-uniformly between a sixteenth of the interval
+            and all of it) or ``"none"``.
+        interval: Outer steps of one lifetime.
+    """
+    drawn = scheme == "random"
+    bounds = (max(1, interval // 16), interval) if drawn else (_NEVER, _NEVER)
+    return Schedule(jnp.int32(interval), *map(jnp.float32, bounds))
+
+
+def phases(scheme: str, number: int, interval: int) -> jax.Array:
+    """Return when in the reset interval each agent is reset.
+
+    Returns:
+        int32 ``[N]``: spread evenly over ``[0, interval)`` if staggered, 0 if synchronous, else -1
+        (never).
+    """
+    if scheme == "staggered":
+        return jnp.arange(number) * interval // number
+    return jnp.full(number, 0 if scheme == "synchronous" else -1)
 
 
 def fresh_agents(
-    agent: A2C, tx: optax.GradientTransformation, key: jax.Array, number: int, environments: int
+    task: TrainingTask,
+    tx: optax.GradientTransformation,
+    keys: jax.Array,
+    phase: jax.Array,
+    environments: int,
+    schedule: Schedule,
 ) -> Agents:
     """Return agents at the start of their lifetimes.
 
     Args:
-        agent: The agent's algorithm and environment.
+        task: What they learn.
         tx: The optimizer; only its ``init`` is used.
-        key: Random key.
-        number: Agents, ``N``.
+        keys: Random keys, ``[N]``.
+        phase: From :func:`phases`.
         environments: Environments of each agent.
+        schedule: See :class:`Schedule`.
     """
-    key_params, key_actor = jax.random.split(key)
-    params = jax.vmap(lambda k: ravel(agent.init_params(k)))(jax.random.split(key_params, number))
-    actor_keys = jax.random.split(key_actor, number)
-    actor = jax.vmap(lambda k: agent.init_actor(k, environments))(actor_keys)
-    age = jnp.zeros(number, jnp.int32)
-    return Agents(params, jax.vmap(tx.init)(params), actor, age)
+    keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+    params = jax.vmap(lambda key: ravel(task.agent.init_params(key)))(keys[:, 0])
+    actor = jax.vmap(lambda key: task.agent.init_actor(key, environments))(keys[:, 1])
+    traits = jax.vmap(lambda key: _draw_traits(task, key, schedule))(keys[:, 2])
+    if traits.tensor_scale is not None:
+        params = params / jax.vmap(lambda c: spread_scale(task, c))(traits.tensor_scale)
+    age = jnp.zeros(len(keys), jnp.int32)
+    return Agents(params, jax.vmap(tx.init)(params), actor, age, phase, traits)
 
 
-def reset_index(scheme: str, number: int, interval: int) -> jax.Array:
-    """Return at which phase of the reset interval each agent starts a new lifetime.
-
-    The schedule is data, so that recipes that differ in it alone share a compiled program.
-
-    Args:
-        scheme: ``"staggered"`` (pipeline training: spread evenly over ``[0, interval)``),
-            ``"synchronous"`` (all at 0) or ``"none"`` (-1: never).
-        number: Agents, ``N``.
-        interval: Outer steps of one lifetime.
-
-    Returns:
-        int32 ``[N]``.
-    """
-    if scheme == "staggered":
-        return jnp.arange(number) * interval // number
-    return jnp.full(number, {"synchronous": 0, "none": -1}[scheme])
+def parameters(task: TrainingTask, params: jax.Array, traits: Traits) -> Tree:
+    """Return one agent's parameter tree from the vector ``[P]`` that its optimizer sees."""
+    return true_tree(task.agent.unravel(params), traits)
 
 
-def due(index: jax.Array, step: jax.Array, interval: jax.Array) -> jax.Array:
+def true_tree(tree: Tree, traits: Traits) -> Tree:
+    """Undo the reparametrisation of one agent's tree."""
+    if traits.tensor_scale is None:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    scaled = [leaf * traits.tensor_scale[i] for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, scaled)
+
+
+def spread_scale(task: TrainingTask, scale: jax.Array) -> jax.Array:
+    """Repeat each tensor's factor for all its parameters, ``[P]``."""
+    leaves = jax.tree.leaves(task.agent.shapes)
+    return jnp.concatenate([jnp.full(leaf.size, scale[i]) for i, leaf in enumerate(leaves)])
+
+
+def _draw_traits(task: TrainingTask, key: jax.Array, schedule: Schedule) -> Traits:
+    tensors = len(jax.tree.leaves(task.agent.shapes))
+    u = jax.random.uniform(key, (2 + tensors,))
+    low, high = jnp.log(schedule.shortest), jnp.log(schedule.longest)
+    return Traits(
+        jnp.floor(jnp.exp(low + u[0] * (high - low)) + 1e-3),
+        task.reward_scale * task.reward_range ** (2 * u[1] - 1),
+        task.parameter_range ** (2 * u[2:] - 1) if task.parameter_range != 1 else None,
+    )
+
+
+def due(agents: Agents, schedule: Schedule, step: jax.Array, unroll: int) -> jax.Array:
     """Return which agents start a new lifetime at an outer step.
 
     Args:
-        index: From :func:`reset_index`.
+        agents: The population.
+        schedule: See :class:`Schedule`.
         step: Outer step, int32 scalar.
-        interval: Outer steps of one lifetime.
+        unroll: Inner steps of an outer step.
 
     Returns:
         bool ``[N]``; never at step 0, where all agents are new.
     """
-    return (step % interval == index) & (step > 0)
+    scheduled = (step % schedule.interval == agents.phase) & (step > 0)
+    return scheduled | (agents.age >= agents.traits.lifetime * unroll)
 
 
-def reset(agents: Agents, where: jax.Array, make: Callable[[], Agents]) -> Agents:
-    """Replace some agents by new ones.
+def replace(old: Tree, where: jax.Array, make: Callable[[], Tree]) -> Tree:
+    """Replace some entries of the leading axis of a tree by new ones.
 
     Args:
-        agents: The population.
+        old: Arrays ``[N, ...]``.
         where: Which, bool ``[N]``.
-        make: Function that returns a new population; evaluated only if some agent is replaced.
+        make: Function that returns a tree like ``old``; evaluated only if something is replaced.
     """
 
-    def replace() -> Agents:
-        def pick(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(where.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
+    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(where.reshape((-1,) + (1,) * (old.ndim - 1)), new, old)
 
-        return jax.tree.map(pick, make(), agents)
-
-    return jax.lax.cond(where.any(), replace, lambda: agents)
+    return jax.lax.cond(where.any(), lambda: jax.tree.map(pick, make(), old), lambda: old)

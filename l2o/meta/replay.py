@@ -3,10 +3,10 @@
 Every input of a learned optimizer is a stop-gradient. So the meta-gradient needs no derivative of
 an agent's gradient: with the gradients ``g_1 .. g_K`` of an unroll recorded, and ``c`` the gradient
 of the meta-loss with respect to the final agent parameters, it is the vector-Jacobian product of
-``meta_params -> agent parameters after replaying K updates on g_1 .. g_K`` with ``c``.
+``meta_params -> agent parameters after K updates on g_1 .. g_K`` with ``c``.
 
-Replaying keeps environments and agents out of the differentiated program, and one agent's replay
-stays in the processor's cache.
+This keeps environments and agents out of the differentiated program, and one agent's backward pass
+stays in the processor's cache. It is mixed-mode by construction: no second derivative is left.
 """
 
 from collections.abc import Callable
@@ -14,68 +14,129 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 Tree = Any
-Transform = Callable[[Tree], optax.GradientTransformationExtraArgs]
+Update = Callable[[Tree, tuple, Tree], tuple]
 
 
-def replay_gradient(
-    transform: Transform,
-    meta_params: Tree,
-    opt_state: Tree,
-    params: Tree,
-    gradients: Tree,
-    cotangent: Tree,
+def recorded_gradient(
+    update: Update, meta_params: Tree, history: tuple, recorded: Tree, cotangents: jax.Array
 ) -> Tree:
-    """Return the meta-gradient of one agent's unroll.
+    """Return the meta-gradient of one agent's unroll whose states were recorded too.
 
     Reverse-mode differentiation through the K updates, with one update recomputed at a time.
 
     Args:
-        transform: Function from meta-parameters to the optax transformation.
+        update: Function from meta-parameters, ``(opt_state, params)`` and one recorded step to
+            the next ``(opt_state, params)``.
         meta_params: Where the gradient is taken.
-        opt_state: Optimizer state before the unroll; constant.
-        params: Agent parameters before the unroll; constant.
-        gradients: Recorded agent gradients, leaves ``[K, *parameter]``.
-        cotangent: Gradient of the meta-loss with respect to the parameters after the unroll.
+        history: ``(opt_state, params)`` before each update, leaves ``[K, ...]``; constant.
+        recorded: What each update was given, leaves ``[K, ...]``; constant.
+        cotangents: Gradient of the meta-loss with respect to the parameters after the unroll,
+            ``[P]``, or after each of its steps, ``[K, P]``.
 
     Returns:
         A tree like ``meta_params``.
     """
-    steps = jax.tree.leaves(gradients)[0].shape[0]
+    along = cotangents if cotangents.ndim == 2 else None
+    carry = _no_cotangents(meta_params, _at(history, 0), cotangents)
+    return _backward(update, meta_params, history, recorded, along, *carry)[1]
 
-    def update(meta_params: Tree, carry: Tree, gradient: Tree) -> Tree:
-        opt_state, params = carry
-        updates, opt_state = transform(meta_params).update(gradient, opt_state, params)
-        return opt_state, optax.apply_updates(params, updates)
 
-    # In both scans the next recorded value travels in the carry instead of being scanned over:
+def replay_gradient(
+    update: Update,
+    meta_params: Tree,
+    start: tuple,
+    recorded: Tree,
+    cotangents: jax.Array,
+    segment: int,
+) -> Tree:
+    """Return the meta-gradient of one agent's unroll, in less memory: replay what is needed.
+
+    Args:
+        update: See :func:`recorded_gradient`.
+        meta_params: Where the gradient is taken.
+        start: ``(opt_state, params)`` before the unroll; constant.
+        recorded: See :func:`recorded_gradient`.
+        cotangents: See :func:`recorded_gradient`.
+        segment: Steps, a divisor of K, whose states are in memory at a time, beside those between
+            segments; the updates are then done twice more.
+
+    Returns:
+        A tree like ``meta_params``.
+    """
+    steps = jax.tree.leaves(recorded)[0].shape[0]
+    along = cotangents if cotangents.ndim == 2 else None
+
+    def cut(index: jax.Array | int, tree: Tree) -> Tree:
+        return jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * segment, segment), tree
+        )
+
+    def forward(state: tuple, index: jax.Array) -> tuple[tuple, tuple]:
+        return _replay(update, meta_params, state, cut(index, recorded))[0], state
+
+    def backward(carry: tuple, now: tuple) -> tuple[tuple, None]:
+        index, state = now
+        part = cut(index, recorded)
+        _, history = _replay(update, meta_params, state, part)
+        return _backward(update, meta_params, history, part, cut(index, along), *carry), None
+
+    segments = jnp.arange(steps // segment)
+    _, starts = jax.lax.scan(forward, start, segments)
+    carry = _no_cotangents(meta_params, start, cotangents)
+    carry, _ = jax.lax.scan(backward, carry, (segments, starts), reverse=True)
+    return carry[1]
+
+
+def _no_cotangents(meta_params: Tree, state: tuple, cotangents: jax.Array) -> tuple[tuple, Tree]:
+    """Return the cotangents to start with: of the last state, and of the meta-parameters."""
+    d_params = cotangents if cotangents.ndim == 1 else jnp.zeros_like(cotangents[0])
+    d_state = (jax.tree.map(_zero_cotangent, state[0]), d_params)
+    return d_state, jax.tree.map(jnp.zeros_like, meta_params)
+
+
+def _replay(update: Update, meta_params: Tree, start: tuple, recorded: Tree) -> tuple:
+    """Do the updates again; return the state after, and those before each of them."""
+    steps = jax.tree.leaves(recorded)[0].shape[0]
+
+    # Here and below the next recorded value travels in the carry instead of being scanned over:
     # XLA's CPU backend fuses the slice of a scanned array into the arithmetic that reads it, and
     # code with a slice inside is not vectorised (measured: five times slower).
     def forward(carry: Tree, step: jax.Array) -> tuple[Tree, Tree]:
-        before, gradient = carry
-        after = update(meta_params, before, gradient)
-        return (after, _at(gradients, jnp.minimum(step + 1, steps - 1))), before
+        before, now = carry
+        after = update(meta_params, before, now)
+        return (after, _at(recorded, jnp.minimum(step + 1, steps - 1))), before
 
-    start = ((opt_state, params), _at(gradients, 0))
-    (final, _), history = jax.lax.scan(forward, start, jnp.arange(steps))
+    (final, _), history = jax.lax.scan(forward, (start, _at(recorded, 0)), jnp.arange(steps))
+    return final, history
+
+
+def _backward(
+    update: Update,
+    meta_params: Tree,
+    history: tuple,
+    recorded: Tree,
+    along: jax.Array | None,
+    d_state: tuple,
+    d_meta: Tree,
+) -> tuple[tuple, Tree]:
+    """Go back; return the cotangents of the first state and of the meta-parameters."""
+    steps = jax.tree.leaves(recorded)[0].shape[0]
 
     def backward(carry: tuple, step: jax.Array) -> tuple[tuple, None]:
-        d_after, d_meta, (before, gradient) = carry
-        _, vjp = jax.vjp(lambda meta, state: update(meta, state, gradient), meta_params, before)
+        (d_opt_state, d_params), d_meta, (before, now, more) = carry
+        d_after = (d_opt_state, d_params if more is None else d_params + more)
+        _, vjp = jax.vjp(lambda meta, state: update(meta, state, now), meta_params, before)
         d_meta_step, d_before = vjp(d_after)
-        previous = jnp.maximum(step - 1, 0)
-        recorded = (_at(history, previous), _at(gradients, previous))
-        return (d_before, jax.tree.map(jnp.add, d_meta, d_meta_step), recorded), None
+        previous = _at((history, recorded, along), jnp.maximum(step - 1, 0))
+        return (d_before, jax.tree.map(jnp.add, d_meta, d_meta_step), previous), None
 
-    d_final = (jax.tree.map(_zero_cotangent, final[0]), cotangent)
-    zeros = jax.tree.map(jnp.zeros_like, meta_params)
-    last = (_at(history, steps - 1), _at(gradients, steps - 1))
-    (_, d_meta, _), _ = jax.lax.scan(
-        backward, (d_final, zeros, last), jnp.arange(steps - 1, -1, -1)
+    last = _at((history, recorded, along), steps - 1)
+    (d_start, d_meta, _), _ = jax.lax.scan(
+        backward, (d_state, d_meta, last), jnp.arange(steps - 1, -1, -1)
     )
-    return d_meta
+    return d_start, d_meta
 
 
 def _at(tree: Tree, index: jax.Array | int) -> Tree:

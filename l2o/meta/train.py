@@ -1,19 +1,24 @@
-"""The stage `meta-train`: run a recipe, keep the whole series of checkpoints, resume exactly."""
+"""The stage `meta-train`: run recipes, keep every series of checkpoints, resume exactly."""
 
+import contextlib
 import functools
+import math
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from l2o import __version__, provenance
-from l2o.agents.vectorize import RUN_ONCE
+from l2o.agents.vectorize import RUN_ONCE, count_parameters
 from l2o.checkpoint import ResumeState
 from l2o.errors import L2OError
 from l2o.files import write_table
-from l2o.meta.build import build_trainer
+from l2o.meta.build import build_trainer, starting_point
+from l2o.meta.devices import over_devices
 from l2o.meta.outer import MetaState, MetaTrainer
 from l2o.optimizers.weights import save_weights
 from l2o.runs import Run, read_history
@@ -21,114 +26,205 @@ from l2o.seeding import key_for
 from l2o.settings import Recipe
 from l2o.stages import code_version
 
+Tree = Any
 _LICENCE = "Apache-2.0"  # of this package, and of what its recipes make
 
 
-def meta_train(recipe: Recipe, name: str, seed: int, out: Path, state: Path, scale: str) -> None:
-    """Meta-train an optimizer.
+class Member(NamedTuple):
+    """One meta-training run: a recipe, a seed, and where its results go."""
+
+    recipe: Recipe
+    name: str
+    seed: int
+    out: Path
+
+
+def meta_train(
+    members: Sequence[Member], state: Path, tags: dict[str, str], devices: int = 1
+) -> None:
+    """Meta-train one optimizer, or several side by side in one program.
 
     Writes ``checkpoints/step_<outer step>.safetensors`` (step 0 is the untrained initialisation),
-    ``metrics.parquet`` and ``run.json`` in ``out``.
+    ``metrics.parquet`` and ``run.json`` for each member.
 
     Args:
-        recipe: What to train and how.
-        name: The recipe's name.
-        seed: Root of every random key.
-        out: Folder of the results.
+        members: What to train; they differ only in what is data to the compiled program, see
+            :func:`l2o.meta.build.program_of`.
         state: Folder to resume from after a kill; removed when done.
-        scale: Name of the scale, for the record.
+        tags: For the records: scale, sweep.
+        devices: Devices that share the members, or the population of a single one.
 
     Raises:
-        L2OError: Too many non-finite meta-gradients in a row.
+        L2OError: Too many non-finite meta-gradients in a row, in a single run.
     """
-    settings = recipe.model_dump()
-    tags = {"recipe": name, "scale": scale, "task": ",".join(t.task for t in recipe.tasks)}
-    with Run(out, stage="meta_train", config=settings, seed=seed, tags=tags) as run:
-        trainer = build_trainer(recipe)
+    alone = len(members) == 1
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(_run(member, tags)) for member in members]
+        trainer = build_trainer(members[0].recipe, devices if alone else 1)
         resume = ResumeState(
-            state, {"recipe": settings, "seed": seed, "code": code_version("meta_train")}
+            state,
+            {
+                "members": [[m.recipe.model_dump(), m.seed] for m in members],
+                "code": code_version("meta_train"),
+            },
         )
-        series = resume.folder / "series"
-        meta_state = _start(trainer, recipe, name, seed, resume, run)
-        _loop(trainer, recipe, name, seed, meta_state, resume, run)
-        _publish(series, out)
+        last = _loop(trainer, members, runs, resume, devices)
+        for i, (member, run) in enumerate(zip(members, runs, strict=True)):
+            _summarize(run, member, trainer, _member(last, i))
+            _publish(_series(resume, i), member.out)
         resume.discard()
 
 
+def _run(member: Member, tags: dict[str, str]) -> Run:
+    tasks = ",".join(task.label for task in member.recipe.tasks)
+    return Run(
+        member.out,
+        stage="meta_train",
+        config=member.recipe.model_dump(),
+        seed=member.seed,
+        tags={"recipe": member.name, "task": tasks} | tags,
+    )
+
+
 def _start(
-    trainer: MetaTrainer, recipe: Recipe, name: str, seed: int, resume: ResumeState, run: Run
+    trainer: MetaTrainer, members: Sequence[Member], runs: Sequence[Run], resume: ResumeState
 ) -> MetaState:
-    """Return the state to continue from: the newest checkpoint, or a new population."""
-    state = jax.jit(trainer.init, compiler_options=RUN_ONCE)(key_for(seed, "meta_train", "init"))
-    if resume.latest is not None:
-        state = resume.restore(state)
-        run.resume(int(state.step))
+    """Return the states to continue from, stacked: the newest checkpoint, or new populations."""
+    init = jax.jit(trainer.init, compiler_options=RUN_ONCE)
+    fresh = []
+    for member in members:
+        start = starting_point(member.recipe)
+        key = key_for(member.seed, "meta_train", "init")
+        fresh.append(init(key, start.settings(), trainer.phase(start)))
+    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fresh)
+    if resume.latest is None:
+        _save_weights(trainer, members, state, resume)
         return state
-    _save_weights(trainer, recipe, name, seed, state, resume)
+    state = resume.restore(state)
+    for run in runs:
+        run.resume(resume.latest)
     return state
 
 
 def _loop(
     trainer: MetaTrainer,
-    recipe: Recipe,
-    name: str,
-    seed: int,
-    state: MetaState,
+    members: Sequence[Member],
+    runs: Sequence[Run],
     resume: ResumeState,
-    run: Run,
-) -> None:
+    devices: int,
+) -> MetaState:
     """Train, one host round trip per logging interval."""
-    advance = jax.jit(functools.partial(trainer.run, steps=recipe.log_interval))
-    key = key_for(seed, "meta_train")
-    first = f"{recipe.tasks[0].task}/return"
-    progress = run.progress(recipe.outer_steps, start=int(state.step))
-    while int(state.step) < recipe.outer_steps:
-        state, metrics = advance(state, key)
-        step = int(state.step)
-        means = {name: float(np.mean(value)) for name, value in metrics.items()}
-        run.log(step, means)
-        progress.update(step, score=means[first], label="return")
-        if int(state.skipped_in_a_row) >= recipe.max_skipped:
-            raise L2OError(
-                f"{int(state.skipped_in_a_row)} non-finite meta-gradients in a row at outer step "
-                f"{step}; the last good checkpoint is that of step {resume.latest or 0} in "
-                f"{resume.folder / 'series'}. Try a smaller meta_learning_rate or learning_rate."
-            )
+    recipe = members[0].recipe
+    state = _start(trainer, members, runs, resume)
+    advance = _advance(trainer, recipe.log_interval, len(members), devices)
+    keys = jnp.stack([key_for(member.seed, "meta_train") for member in members])
+    first = f"{recipe.tasks[0].label}/return"
+    step = int(state.step[0])
+    progress = runs[0].progress(recipe.outer_steps, start=step)
+    while step < recipe.outer_steps:
+        state, metrics = advance(state, keys)
+        step = int(state.step[0])
+        means = _means(metrics)
+        for run, values in zip(runs, means, strict=True):
+            run.log(step, values)
+        progress.update(step, score=float(np.mean([v[first] for v in means])), label="return")
+        if len(members) == 1:
+            _stop_if_hopeless(recipe, state, resume)
         if step % recipe.checkpoint_interval == 0:
-            _save_weights(trainer, recipe, name, seed, state, resume)
+            _save_weights(trainer, members, state, resume)
             resume.save(step, state)
     progress.close()
+    return state
+
+
+def _advance(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Callable:
+    """Compile the outer loop of stacked states: in turn on a CPU, else vectorised."""
+    run = functools.partial(trainer.run, steps=steps)
+    if members == 1:
+        # Without a loop over members: it would hide the population from the compiler's devices.
+        def alone(state: MetaState, keys: jax.Array) -> tuple:
+            out = run(_member(state, 0), keys[0])
+            return jax.tree.map(lambda leaf: leaf[None], out)
+
+        return jax.jit(alone)
+    if jax.default_backend() == "cpu":
+
+        def together(state: MetaState, keys: jax.Array) -> tuple:
+            return jax.lax.map(lambda packed: run(*packed), (state, keys))
+    else:
+        together = jax.vmap(run)
+    shared = over_devices(
+        lambda _, *args: together(*args), math.gcd(members, devices), axis="members"
+    )
+    return jax.jit(functools.partial(shared, ()))
+
+
+def _stop_if_hopeless(recipe: Recipe, state: MetaState, resume: ResumeState) -> None:
+    in_a_row = int(state.skipped_in_a_row[0])
+    if in_a_row >= recipe.max_skipped:
+        raise L2OError(
+            f"{in_a_row} non-finite meta-gradients in a row at outer step {int(state.step[0])}; "
+            f"the last good checkpoint is that of step {resume.latest or 0} in "
+            f"{_series(resume, 0)}. Try a smaller meta_learning_rate or learning_rate."
+        )
+
+
+def _member(state: Tree, index: int) -> Tree:
+    """Return one member's part of stacked states."""
+    return jax.tree.map(lambda leaf: leaf[index], state)
+
+
+def _means(metrics: dict[str, jax.Array]) -> list[dict[str, float]]:
+    """Return each member's means over steps, of the steps where there is something to average.
+
+    Args:
+        metrics: Arrays ``[members, steps]``.
+    """
+    host = {name: np.asarray(value) for name, value in metrics.items()}
+
+    def mean(row: np.ndarray) -> float:
+        known = row[~np.isnan(row)]
+        return float(known.mean()) if known.size else math.nan
+
+    members = len(next(iter(host.values())))
+    return [{name: mean(value[i]) for name, value in host.items()} for i in range(members)]
+
+
+def _summarize(run: Run, member: Member, trainer: MetaTrainer, state: MetaState) -> None:
+    first = f"{member.recipe.tasks[0].label}/return"
     run.summary(
         {
             "outer_steps": int(state.step),
             "skipped_steps": int(state.skipped),
-            "agent_parameters": int(state.populations[0].params.shape[1]),
+            "agent_parameters": count_parameters(trainer.loops[0].task.agent.shapes),
             "final_return": list(read_history(run.out_dir))[-1]["metrics"][first],
         }
     )
 
 
+def _series(resume: ResumeState, index: int) -> Path:
+    """Return where a member's checkpoints are until all is done."""
+    return resume.folder / "series" / str(index)
+
+
 def _save_weights(
-    trainer: MetaTrainer,
-    recipe: Recipe,
-    name: str,
-    seed: int,
-    state: MetaState,
-    resume: ResumeState,
+    trainer: MetaTrainer, members: Sequence[Member], state: MetaState, resume: ResumeState
 ) -> None:
-    """Add the meta-parameters to the series of checkpoints."""
-    step = int(state.step)
-    metadata = {
-        "recipe": name,
-        "seed": seed,
-        "outer_step": step,
-        "learning_rate": recipe.tasks[0].learning_rate,
-        "tasks": [task.task for task in recipe.tasks],
-        "licence": _LICENCE,
-        "code_version": _code_version(),
-    }
-    path = resume.folder / "series" / f"step_{step:06d}.safetensors"
-    save_weights(path, trainer.optimizer, state.meta_params, metadata)
+    """Add the meta-parameters to every member's series of checkpoints."""
+    step = int(state.step[0])
+    for i, member in enumerate(members):
+        recipe = member.recipe
+        metadata = {
+            "recipe": member.name,
+            "seed": member.seed,
+            "outer_step": step,
+            "learning_rate": recipe.tasks[0].learning_rate * recipe.learning_rate_scale,
+            "tasks": [task.label for task in recipe.tasks],
+            "licence": _LICENCE,
+            "code_version": _code_version(),
+        }
+        path = _series(resume, i) / f"step_{step:06d}.safetensors"
+        save_weights(path, trainer.optimizer, _member(state.meta_params, i), metadata)
 
 
 @functools.cache

@@ -16,6 +16,8 @@ Tree = Any
 
 _BLOCK = 2048
 """Parameters that are handled together on a CPU; what is computed of them fits the cache."""
+_LARGE = 2**18
+"""Parameters from which on they are handled in blocks: it saves memory, not time."""
 
 
 class LearnedOptimizer(abc.ABC):
@@ -51,6 +53,13 @@ class LearnedOptimizer(abc.ABC):
         """
 
 
+class Clock(NamedTuple):
+    """Where in training an update is."""
+
+    count: jax.Array  # [] float32, updates before this one
+    progress: jax.Array  # [] float32, share of training that is over; 0 where it is not known
+
+
 class CoordinateWiseState(NamedTuple):
     """State of a coordinate-wise optimizer."""
 
@@ -67,13 +76,11 @@ class CoordinateWise(LearnedOptimizer):
 
     coordinate_wise = True
     grad_clip: float | None
-    hidden_size: int
     mlp_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
         """Check the settings that all subclasses have."""
         check_grad_clip(self.grad_clip)
-        check_size("hidden_size", self.hidden_size)
         if not isinstance(self.mlp_sizes, tuple) or not all(map(_is_size, self.mlp_sizes)):
             raise ValueError(f"mlp_sizes must be positive integers; got {self.mlp_sizes!r}")
 
@@ -82,13 +89,16 @@ class CoordinateWise(LearnedOptimizer):
         """Return the hidden state before the first step, arrays ``[features, parameters]``."""
 
     @abc.abstractmethod
-    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+    def direction(
+        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+    ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step that is subtracted, per learning rate.
 
         Args:
             meta_params: The meta-parameters.
             hidden: Hidden state, arrays ``[features, P]``.
             g: Clipped gradient, ``[P]`` float32.
+            clock: When.
         """
 
     def transform(
@@ -103,25 +113,37 @@ class CoordinateWise(LearnedOptimizer):
             )
 
         def update_fn(
-            updates: Tree, state: CoordinateWiseState, params: Tree = None, **extra_args: Any
+            updates: Tree,
+            state: CoordinateWiseState,
+            params: Tree = None,
+            *,
+            progress: jax.Array | float = 0.0,
+            **extra_args: Any,
         ) -> tuple[Tree, CoordinateWiseState]:
             del params, extra_args
             leaves, structure = jax.tree.flatten(updates)
             if not leaves:
                 return updates, state
             g = processing.clip(jax.lax.stop_gradient(ravel(leaves)), self.grad_clip)
-            hidden, step = self._evaluate(meta_params, state.hidden, g)
+            clock = Clock(state.count.astype(jnp.float32), jnp.asarray(progress, jnp.float32))
+            hidden, step = self._evaluate(meta_params, state.hidden, g, clock)
             rate = rate_at(learning_rate, state.count)
             updates = jax.tree.unflatten(structure, unravel(-rate * step, leaves))
             return updates, CoordinateWiseState(optax.safe_increment(state.count), hidden)
 
         return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
-    def _evaluate(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
-        """Return :meth:`direction`, in blocks where that is faster."""
-        if g.size <= 2 * _BLOCK or jax.default_backend() != "cpu":
-            return self.direction(meta_params, hidden, g)
-        return in_blocks(self.direction, _BLOCK, meta_params, hidden, g)
+    def _evaluate(
+        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+    ) -> tuple[Tree, jax.Array]:
+        """Return :meth:`direction`, in blocks where it would need much memory."""
+        if g.size < _LARGE or jax.default_backend() != "cpu":
+            return self.direction(meta_params, hidden, g, clock)
+        return in_blocks(self._direction_of_block, _BLOCK, (meta_params, clock), hidden, g)
+
+    def _direction_of_block(self, shared: tuple, hidden: Tree, g: jax.Array) -> tuple:
+        meta_params, clock = shared
+        return self.direction(meta_params, hidden, g, clock)
 
 
 def rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array | float:

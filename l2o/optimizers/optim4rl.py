@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from l2o.optimizers import processing
-from l2o.optimizers.base import CoordinateWise
+from l2o.optimizers.base import Clock, CoordinateWise, check_size
 from l2o.optimizers.recurrent import gru, init_gru, init_mlp, mlp
 
 Tree = Any
@@ -20,6 +20,10 @@ class _TwoNetworks(CoordinateWise):
     mlp_sizes: tuple[int, ...]
     inputs: tuple[int, int]
     outputs: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("hidden_size", self.hidden_size)
 
     def init_meta(self, key: jax.Array) -> Tree:
         """Return untrained meta-parameters (flax defaults: LeCun normal, orthogonal, zero)."""
@@ -81,8 +85,11 @@ class Optim4RLA(_TwoNetworks):
         """Input features of the two GRUs."""
         return (2, 1) if self.processing == "sign_log" else (1, 1)
 
-    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+    def direction(
+        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+    ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step; see the class."""
+        del clock
         if self.processing == "sign_log":
             x1 = processing.sign_log(g, self.eps)
             x2 = 2.0 * x1[1:]
@@ -118,8 +125,11 @@ class Optim4RLB(_TwoNetworks):
     mlp_sizes: tuple[int, ...] = ()
     eps: float = 1e-8
 
-    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+    def direction(
+        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+    ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step; see the class."""
+        del clock
         x1, x2 = processing.raw(g), processing.raw(g * g)
         hidden, b, c = self._advance(meta_params, hidden, x1, x2)
         m = jnp.sign(g) * jnp.exp(b[0])

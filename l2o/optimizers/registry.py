@@ -7,6 +7,7 @@ from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.celo2 import Celo2
 from l2o.optimizers.open import OPEN
 from l2o.optimizers.optim4rl import Optim4RLA, Optim4RLB
+from l2o.optimizers.optim4rl_m import Optim4RLM
 from l2o.optimizers.small_fc import SmallFC
 from l2o.optimizers.star import Star
 from l2o.optimizers.structures import L2LGD2, LinearOptim
@@ -14,7 +15,18 @@ from l2o.optimizers.velo import VeLO
 
 _LEARNED: dict[str, type[LearnedOptimizer]] = {
     cls.name: cls
-    for cls in (Optim4RLA, Optim4RLB, LinearOptim, L2LGD2, Star, OPEN, SmallFC, VeLO, Celo2)
+    for cls in (
+        Optim4RLA,
+        Optim4RLB,
+        Optim4RLM,
+        LinearOptim,
+        L2LGD2,
+        Star,
+        OPEN,
+        SmallFC,
+        VeLO,
+        Celo2,
+    )
 }
 
 
@@ -56,8 +68,10 @@ def make_optimizer(name: str, **hyperparameters: Any) -> LearnedOptimizer:
     """
     if name not in _LEARNED:
         raise unknown_name("learned optimizer", name, _LEARNED)
-    if isinstance(hyperparameters.get("mlp_sizes"), list):  # JSON and YAML have no tuples
-        hyperparameters = hyperparameters | {"mlp_sizes": tuple(hyperparameters["mlp_sizes"])}
+    hyperparameters = {  # JSON and YAML have no tuples
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in hyperparameters.items()
+    }
     try:
         return _LEARNED[name](**hyperparameters)
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from l2o.errors import ConfigError
 from l2o.optimizers import processing
-from l2o.optimizers.base import CoordinateWise
+from l2o.optimizers.base import Clock, CoordinateWise, check_size
 from l2o.optimizers.recurrent import gru, init_gru, init_mlp, mlp
 
 Tree = Any
@@ -21,6 +21,10 @@ class _OneNetwork(CoordinateWise):
     mlp_sizes: tuple[int, ...]
     inputs: int
     outputs: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("hidden_size", self.hidden_size)
 
     def init_meta(self, key: jax.Array) -> Tree:
         """Return untrained meta-parameters (flax defaults: LeCun normal, orthogonal, zero)."""
@@ -66,8 +70,11 @@ class LinearOptim(_OneNetwork):
         """Input features of an untrained GRU."""
         return self.widths[self.processing or "raw"]
 
-    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+    def direction(
+        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+    ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step; see the class."""
+        del clock
         sees_raw = self._processing(meta_params) == "raw"
         x = processing.raw(g) if sees_raw else processing.sign_log(g, self.eps)
         hidden = gru(meta_params["gru"], hidden, x)
@@ -115,8 +122,11 @@ class L2LGD2(_OneNetwork):
         super().__post_init__()
         processing.check_name(self.processing, ("log_scaled", "sign_log"))
 
-    def direction(self, meta_params: Tree, hidden: Tree, g: jax.Array) -> tuple[Tree, jax.Array]:
+    def direction(
+        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+    ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step; see the class."""
+        del clock
         if self.processing == "log_scaled":
             x = processing.log_scaled(g, self.p, 1e-8 if self.eps is None else self.eps)
         else:

@@ -83,7 +83,7 @@ def _champion_claims(curves: pd.DataFrame) -> list[Claim]:
     finals = compare.finals_of(curves)
     summary = compare.summary_of(finals, ["optimizer"]).set_index("optimizer")
     found = compare.compare_optimizers(finals, "champion")
-    return [_champion_claim(comparison, summary) for comparison in found]
+    return [_champion_claim(c, summary) for c in found if c.reference != "random"]
 
 
 def _champion_claim(comparison: Comparison, summary: pd.DataFrame) -> Claim:

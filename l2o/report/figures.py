@@ -165,7 +165,7 @@ def _mark_units(axes: Axes) -> None:
     """Say what the scores 0 and 1 stand for, inside the plot."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -0.12), max(high, 1.12))
-    for level, text, rise in ((0, "untrained", -9), (1, "tuned Adam", 3)):
+    for level, text, rise in ((0, "random policy", -9), (1, "tuned Adam", 3)):
         axes.annotate(
             text, (1, level), xycoords=("axes fraction", "data"), xytext=(-3, rise),
             textcoords="offset points", ha="right", fontsize=8, color=QUIET,

@@ -27,6 +27,7 @@ _OPTIMIZERS = {
     "adam": Line("#c24e00"),
     "rmsprop": Line("#a8508f", (0, (6, 1.5, 1.5, 1.5))),
     "sign": Line("#007d5c", (0, (1.5, 1.2))),
+    "random": Line(QUIET, (0, (1, 3))),
 }
 _OTHERS = (
     Line("#c24e00"),

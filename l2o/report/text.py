@@ -13,6 +13,7 @@ _NAMES = {
     "adam": "Adam",
     "rmsprop": "RMSProp",
     "sign": "sign descent",
+    "random": "random policy",
 }
 
 

@@ -7,7 +7,7 @@ import gymnax
 
 from l2o.agents.a2c import A2C, A2CHyperparameters
 from l2o.errors import unknown_name
-from l2o.tasks import gridworlds
+from l2o.tasks import families, gridworlds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ToyTask:
         name: Its name here.
         env_id: Its name in gymnax.
         torso: Network torso, see :class:`l2o.agents.networks.ActorCritic`.
-        environments: Published number of environments of one agent.
+        environments: Published number of environments of one agent; families have the same.
         updates: Published number of agent updates (5e6 environment steps in all).
     """
 
@@ -29,10 +29,14 @@ class ToyTask:
     updates: int = 488
 
 
-TOY_TASKS: dict[str, ToyTask] = {
-    name: ToyTask(name, name, "D32" if name.startswith("small") else "C16-D32")
-    for name in gridworlds.SPECS
-} | {"catch": ToyTask("catch", "Catch-bsuite", "D256")}
+TOY_TASKS: dict[str, ToyTask] = (
+    {
+        name: ToyTask(name, name, "D32" if name.startswith("small") else "C16-D32")
+        for name in gridworlds.SPECS
+    }
+    | {name: ToyTask(name, name, "D32") for name in families.SPECS}
+    | {"catch": ToyTask("catch", "Catch-bsuite", "D256")}
+)
 
 BRAX_TASKS = (
     "ant",
@@ -75,7 +79,7 @@ def make_a2c(
         name: A toy task.
         torso: Another network torso than the published one.
         interior: Leave a gridworld's wall border, always zero, out of the observation. This halves
-            the small networks; the paper's agents see the border.
+            the small networks; the paper's agents see the border. Families never show it.
         timeout_terminates: Treat time-outs as terminations, as published.
     """
     task = toy_task(name)

@@ -49,6 +49,12 @@ LEARNED = {
         "sgn g · exp b / √(exp c + ε), b = w · GRU(g), c = w' · GRU(g²)",
         "",
     ),
+    "optim4rl_m": Learned(
+        "this project",
+        "exp s · Σ aᵢ mᵢ / (√v · Π (vⱼ/v)^(cⱼ/2) + ε), a, c, s = Adam's + MLP(14 features)/10, "
+        "m and v at several decays",
+        "progress",
+    ),
     "linear": Learned(
         f"{PAPERS['optim4rl']}, LinearOptim",
         "exp(o₁) g + exp(o₂) o₃, o = MLP(GRU(g)), or of sgn g, log abs g",

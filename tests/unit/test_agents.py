@@ -148,7 +148,7 @@ def test_equal_seeds_give_equal_agents_whatever_the_optimizer():
         },
     }
     programs = {"classical": Program(("adam", "sgd")), "learned": Program(learned.optimizer)}
-    first, second = (lifetime.init(programs[name], values[name], keys) for name in programs)
+    first, second = (lifetime.init(programs[name], values[name], keys, 10) for name in programs)
     for part in ("params", "actor"):
         for a, b in zip(
             jax.tree.leaves(getattr(first, part)),
@@ -201,7 +201,7 @@ class Probe:
                 },
             ),
         }
-        self.start = {name: self.lifetime.init(*p, keys) for name, p in self.programs.items()}
+        self.start = {name: self.lifetime.init(*p, keys, 10) for name, p in self.programs.items()}
         self.end = {
             name: self.lifetime.advance(*self.programs[name], state, 3)
             for name, state in self.start.items()

@@ -11,7 +11,10 @@ from l2o.stages import code_version, settings_version
 
 FOLDER = Path(__file__).parents[2] / "config"
 SCALES = ("smoke", "quick", "paper")
-STAGES = ("baselines", "meta_train", "select", "transfer", "ablate", "report", "track")
+STAGES = (
+    *("baselines", "meta_train", "sweep", "score_sweep", "select", "transfer", "ablate"),
+    *("report", "track"),
+)
 
 
 def build(scale="smoke", **settings):
@@ -72,7 +75,7 @@ def test_recipes_take_defaults_and_settings_win():
     assert resolved.recipes["optim4rl_a"].agents == 32
     assert resolved.recipes["optim4rl_a"].optimizer["name"] == "optim4rl_a"
     assert resolved.get_recipe("mine").optimizer == {"name": "optim4rl_b"}
-    with pytest.raises(L2OError, match=r"unknown recipe 'optim4rl_c'\. Did you mean 'optim4rl_b'"):
+    with pytest.raises(L2OError, match=r"unknown recipe 'optim4rl_c'\. Did you mean 'optim4rl_m'"):
         resolved.get_recipe("optim4rl_c")
 
 
@@ -274,7 +277,7 @@ def cli(tmp_path, monkeypatch, capsys):
         ("baselines --config none.json --task catch", "none.json: no such file."),
         (
             "meta-train --config smoke.json --recipe optim4rl_c",
-            "unknown recipe 'optim4rl_c'. Did you mean 'optim4rl_b'?",
+            "unknown recipe 'optim4rl_c'. Did you mean 'optim4rl_m'?",
         ),
         ("meta-train --config none.yaml", "none.yaml: no such file."),
         ("meta-train --config smoke.json", "smoke.json: optimizer: Field required"),
@@ -320,11 +323,15 @@ JOBS = [
     ("baselines", "small_dense_short"),
     ("meta_train", "linear"),
     ("meta_train", "optim4rl_b"),
+    ("sweep", "meta_learning_rate"),
+    ("sweep", "meta_learning_rate/meta_learning_rate~0.001/seed~1"),
+    ("score_sweep", ""),
     ("select", ""),
     ("transfer", ""),
     ("ablate", "inductive_bias"),
     ("ablate", "pipeline_training"),
 ]
+SWEEP = {" ".join(job) for job in JOBS if job[0] == "sweep"}
 EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
 
 
@@ -334,21 +341,24 @@ EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
         ("transfer.seeds", 5, {"transfer"}),
         ("transfer.ppo.epochs", 2, {"transfer"}),
         ("recipes.linear.unroll", 4, {"meta_train linear"}),
-        ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"}),
-        ("toy_tasks.catch.updates", 40, {"baselines catch"} | EVALUATIONS),
+        ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"} | SWEEP),
+        ("toy_tasks.catch.updates", 40, {"baselines catch", "score_sweep"} | EVALUATIONS),
         ("baselines.tuning_seeds", 2, {"baselines catch", "baselines small_dense_short"}),
         (
             "baselines.optimizers",
             ["adam", "sign"],
             {"baselines catch", "baselines small_dense_short", "transfer"},
         ),
-        ("select.seeds", 4, {"select"}),
+        ("select.seeds", 4, {"select", "score_sweep"}),
+        ("sweeps.meta_learning_rate.recipe", "linear", SWEEP),
+        ("sweeps.meta_learning_rate.one_program", False, set()),
         ("evaluation_seeds", 4, EVALUATIONS - {"select"}),
         ("meta_seeds", [0, 1], EVALUATIONS - {"select"}),
         ("ablations.inductive_bias.question", "What?", set()),
     ],
 )
-def test_settings_version_follows_what_a_stage_uses(path, value, changed):
+def test_settings_version_follows_what_a_stage_uses(path, value, changed, monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)  # where the sweep's table is found
     before, after = build(), build(**nested(path, value))
     assert before != after
     assert {
@@ -359,7 +369,8 @@ def test_settings_version_follows_what_a_stage_uses(path, value, changed):
     assert settings_version(before, "report") != settings_version(after, "report")
 
 
-def test_settings_version_is_stable():
+def test_settings_version_is_stable(monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)
     for stage, name in JOBS:
         assert settings_version(build(), stage, name) == settings_version(build(), stage, name)
 

@@ -266,7 +266,7 @@ def test_extreme_draws_stay_inside():
     free_index(objects[present], env)
     assert not present[cases[2] == 0].any()
     assert present[cases[2] == 1].all()
-    free_index(env._place(jnp.full(2, largest)).objects, env)
+    free_index(env._place(jnp.full(2, largest), env.default_params).objects, env)
 
 
 # Resets

@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,21 @@ import pytest
 import yaml
 
 from l2o.cli import main
-from l2o.meta.outer import MetaState, MetaTrainer, TrainingTask
-from l2o.meta.population import due, fresh_agents, reset_index
-from l2o.meta.replay import replay_gradient
+from l2o.meta.estimators import make_estimator
+from l2o.meta.estimators.base import split_keys
+from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.objectives import get_objective
+from l2o.meta.outer import MetaState, MetaTrainer, Start
+from l2o.meta.population import (
+    due,
+    fresh_agents,
+    make_schedule,
+    parameters,
+    phases,
+    spread_scale,
+)
+from l2o.meta.replay import recorded_gradient, replay_gradient
+from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
 from l2o.tasks.registry import make_a2c
 
@@ -24,6 +37,8 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 
 class ReadsParams:
     """A learned optimizer with momentum and a weight decay: its update depends on parameters."""
+
+    coordinate_wise = True
 
     def init_meta(self, key):
         return {name: jnp.float32(value) for name, value in {"a": 0.3, "b": 0.2, "c": 0.8}.items()}
@@ -70,14 +85,18 @@ def norm(tree) -> float:
     return float(optax.tree.norm(tree))
 
 
+@pytest.mark.parametrize("segment", [None, 2])
+@pytest.mark.parametrize("along", [False, True])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_replay_gradient_is_the_gradient(name, steps=3):
+def test_replay_gradient_is_the_gradient(name, along, segment, steps=4):
     optimizer = OPTIMIZERS[name]()
     meta = optimizer.init_meta(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 4)
     params = jax.random.normal(keys[0], (23,))
     gradients = jax.random.normal(keys[1], (steps, 23)) * 0.3
-    cotangent = jax.random.normal(keys[2], (23,))
+    cotangents = jax.random.normal(keys[2], (steps, 23))
+    if not along:
+        cotangents = cotangents * (jnp.arange(steps) == steps - 1)[:, None]
 
     def transform(meta):
         return optimizer.transform(meta, learning_rate=0.1)
@@ -87,16 +106,29 @@ def test_replay_gradient_is_the_gradient(name, steps=3):
     _, state = transform(meta).update(first, transform(meta).init(params), params)
 
     def plain(meta):
-        p, s = params, state
-        for gradient in gradients:
+        p, s, total = params, state, 0.0
+        for gradient, cotangent in zip(gradients, cotangents, strict=True):
             updates, s = transform(meta).update(gradient, s, p)
             p = p + updates
-        return p @ cotangent
+            total += p @ cotangent
+        return total
+
+    def update(meta, carry, gradient):
+        updates, s = transform(meta).update(gradient, *carry)
+        return s, carry[1] + updates
 
     expected = jit(jax.grad(plain))(meta)
-    actual = jit(lambda *args: replay_gradient(transform, *args))(
-        meta, state, params, gradients, cotangent
-    )
+    cotangents = cotangents if along else cotangents[-1]
+    if segment is None:
+        history = [(state, params)]
+        for gradient in gradients[:-1]:
+            history.append(jit(update)(meta, history[-1], gradient))
+        start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *history)
+        function = functools.partial(recorded_gradient, update)
+    else:
+        start = (state, params)
+        function = functools.partial(replay_gradient, update, segment=segment)
+    actual = jit(function)(meta, start, gradients, cotangents)
     assert norm(expected) > 1e-3
     assert_close(actual, expected)
 
@@ -108,41 +140,50 @@ RECORD = optax.GradientTransformation(
 )
 
 
-def make_trainer(optimizer="optim4rl_b", objective="actor", **changes) -> MetaTrainer:
+def make_trainer(optimizer="optim4rl_b", objective="actor", tasks=2, **changes) -> MetaTrainer:
     def agent(task):
         a2c = make_a2c(task, "D32")
         hyperparameters = dataclasses.replace(a2c.hyperparameters, rollout_steps=9)
         return dataclasses.replace(a2c, hyperparameters=hyperparameters)
 
-    tasks = (
+    training = (
         TrainingTask("catch", agent("catch"), 0.01),
         TrainingTask("grid", agent("small_dense_short"), 0.003, reward_scale=10.0, weight=2.0),
     )
-    settings = {
-        "meta_optimizer": RECORD,
-        "agents": AGENTS,
-        "environments": 2,
-        "unroll": UNROLL,
-        "resets": "staggered",
-        "reset_interval": INTERVAL,
-    }
-    return MetaTrainer(OPTIMIZERS[optimizer](), tasks, objective=objective, **(settings | changes))
+    optimizer = OPTIMIZERS[optimizer]()
+    estimator = changes.pop("estimator", "truncated_gradient")
+    loops = tuple(
+        InnerLoop(optimizer, task, 2, UNROLL, get_objective(objective, estimator))
+        for task in training[:tasks]
+    )
+    settings = {"meta_optimizer": RECORD} | changes
+    shaped = make_estimator(estimator, objective, "standardise")
+    return MetaTrainer(optimizer, loops, shaped, AGENTS, **settings)
+
+
+def init(trainer, key, interval=INTERVAL, meta_learning_rate=1.0):
+    # Perturbations so large that agents of a pair act differently within a few updates.
+    start = Start(meta_learning_rate, sigma=2.0, resets="staggered", reset_interval=interval)
+    return jit(trainer.init)(key, start.settings(), trainer.phase(start))
 
 
 def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
     """The mean meta-loss as one function of the meta-parameters, agent by agent."""
     total = 0.0
-    keys = jax.random.split(key, len(trainer.tasks))
-    for task, agents, task_key in zip(trainer.tasks, state.populations, keys, strict=True):
-        a2c = task.agent
+    keys = jax.random.split(key, len(trainer.loops))
+    for loop, agents, task_key in zip(trainer.loops, state.populations, keys, strict=True):
+        task, a2c = loop.task, loop.task.agent
         tx = trainer.optimizer.transform(meta, learning_rate=task.learning_rate)
-        key_reset, key_unroll, key_meta = jax.random.split(task_key, 3)
-        fresh = jax.lax.stop_gradient(fresh_agents(a2c, tx, key_reset, AGENTS, 2))
-        ages_out = due(state.schedule.index, state.step, state.schedule.interval)
+        agent_keys = split_keys(task_key, AGENTS, UNROLL + 2)
+        schedule = state.settings.schedule
+        fresh = jax.lax.stop_gradient(
+            fresh_agents(task, tx, agent_keys[:, 0], agents.phase, 2, schedule)
+        )
+        ages_out = due(agents, schedule, state.step, UNROLL)
 
-        def lifetime(is_reset, new, old, rollout_keys, key_after, a2c=a2c, tx=tx, task=task):
+        def lifetime(is_reset, new, old, rollout_keys, a2c=a2c, tx=tx, task=task, loop=loop):
             start = jax.tree.map(lambda a, b: jnp.where(is_reset, a, b), new, old)
-            params, opt_state, actor, _ = start
+            params, opt_state, actor = start.params, start.opt_state, start.actor
 
             def act(params, actor, key):
                 tree = a2c.unravel(jax.lax.stop_gradient(params))
@@ -152,32 +193,33 @@ def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
                 total, terms = a2c.loss(a2c.unravel(params), batch, task.reward_scale)
                 return total, terms["actor"]
 
-            for k in range(UNROLL):
-                actor, batch = act(params, actor, rollout_keys[k])
+            losses = []
+            for k in range(UNROLL + 1):
+                actor, batch = act(params, actor, rollout_keys[1 + k])
+                losses.append(loss(params, batch)[loop.objective.term == "actor"])
                 gradient, _ = jax.lax.stop_gradient(jax.grad(loss, has_aux=True)(params, batch))
                 updates, opt_state = tx.update(gradient, opt_state, params)
                 params = optax.apply_updates(params, updates)
-            _, batch = act(params, actor, key_after)
-            return loss(params, batch)[trainer.objective == "actor"]
+            return losses[-1] if loop.objective.over == "next" else sum(losses[1:]) / UNROLL
 
-        rollout_keys = jax.vmap(lambda k: jax.random.split(k, AGENTS), out_axes=1)(
-            jax.random.split(key_unroll, UNROLL)
-        )
-        losses = jax.vmap(lifetime)(
-            ages_out, fresh, agents, rollout_keys, jax.random.split(key_meta, AGENTS)
-        )
+        losses = jax.vmap(lifetime)(ages_out, fresh, agents, agent_keys)
         total += task.weight * losses.mean()
-    return total / sum(task.weight for task in trainer.tasks)
+    return total / sum(loop.task.weight for loop in trainer.loops)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "objective"),
-    [("optim4rl_b", "actor"), ("reads_params", "agent_loss")],
+    [
+        ("optim4rl_b", "actor"),
+        ("optim4rl_b", "mean_actor"),
+        ("reads_params", "agent_loss"),
+        ("reads_params", "mean_agent_loss"),
+    ],
 )
 def test_meta_gradient_of_a_step_is_the_textbook_one(optimizer, objective):
     trainer = make_trainer(optimizer, objective)
-    state = jit(trainer.init)(jax.random.key(3))
+    state = init(trainer, jax.random.key(3))
     step = jit(trainer.step)
     state, _ = step(state, jax.random.key(4))
     key = jax.random.key(5)
@@ -201,17 +243,22 @@ class TestResets:
             ("staggered", 3, 4, [0, 1, 2]),
             ("synchronous", 3, 8, [0, 0, 0]),
             ("none", 3, 8, [-1, -1, -1]),
+            ("random", 3, 8, [-1, -1, -1]),
         ],
     )
-    def test_index(self, scheme, number, interval, expected):
-        assert reset_index(scheme, number, interval).tolist() == expected
+    def test_phases(self, scheme, number, interval, expected):
+        assert phases(scheme, number, interval).tolist() == expected
 
     @staticmethod
     def history(scheme, number, interval, steps):
         """Ages in outer steps after each step, and who was reset at it."""
-        index, ages = reset_index(scheme, number, interval), np.zeros(number, int)
+        schedule, ages = make_schedule(scheme, interval), np.zeros(number, int)
+        traits = SimpleNamespace(lifetime=jnp.full(number, schedule.longest))
         for step in range(steps):
-            where = np.asarray(due(index, jnp.int32(step), jnp.int32(interval)))
+            agents = SimpleNamespace(
+                phase=phases(scheme, number, interval), age=jnp.asarray(ages), traits=traits
+            )
+            where = np.asarray(due(agents, schedule, jnp.int32(step), 1))
             ages = np.where(where, 0, ages) + 1
             yield ages, where
 
@@ -253,7 +300,7 @@ def poison(state: MetaState, task: int, agents: list[int]) -> MetaState:
 
 @pytest.fixture(scope="module")
 def trainer():
-    return make_trainer(meta_optimizer=optax.chain(RECORD, optax.trace(0.5)), reset_interval=1000)
+    return make_trainer(meta_optimizer=optax.chain(RECORD, optax.trace(0.5)))
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +310,7 @@ def step(trainer):
 
 @pytest.fixture(scope="module")
 def state(trainer, step):
-    return step(jit(trainer.init)(jax.random.key(0)), jax.random.key(1))[0]
+    return step(init(trainer, jax.random.key(0), interval=1000), jax.random.key(1))[0]
 
 
 class TestRobustness:
@@ -311,10 +358,20 @@ class TestRobustness:
         assert (int(later.skipped), int(later.skipped_in_a_row)) == (1, 0)
 
 
-def test_a_run_is_the_same_in_pieces():
-    trainer = make_trainer(meta_optimizer=optax.adam(0.01))
-    trainer = dataclasses.replace(trainer, tasks=trainer.tasks[:1])
-    state = jit(trainer.init)(jax.random.key(0))
+@pytest.mark.parametrize(
+    ("estimator", "objective"),
+    [
+        ("truncated_gradient", "actor"),
+        ("truncated_es", "return"),
+        ("pes", "mean_return"),
+        ("full_es", "final_return"),
+    ],
+)
+def test_a_run_is_the_same_in_pieces(estimator, objective):
+    trainer = make_trainer(
+        objective=objective, tasks=1, estimator=estimator, meta_optimizer=optax.scale_by_adam()
+    )
+    state = init(trainer, jax.random.key(0), meta_learning_rate=0.01)
     key = jax.random.key(7)
     run = jit(trainer.run, static_argnames="steps")
     whole, metrics = run(state, key, steps=4)
@@ -322,9 +379,100 @@ def test_a_run_is_the_same_in_pieces():
     halves, second = run(half, key, steps=2)
     assert_identical(halves, whole)
     assert_identical({n: np.concatenate([first[n], second[n]]) for n in first}, metrics)
-    assert sorted(whole.populations[0].age.tolist()) == [2, 4, 6, 8]
+    if estimator == "truncated_gradient":
+        assert sorted(whole.populations[0].age.tolist()) == [2, 4, 6, 8]
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), whole.meta_params, half.meta_params)
     assert max(jax.tree.leaves(moved)) > 1e-4
+
+
+class TestTraits:
+    """What is drawn for an agent when its lifetime starts."""
+
+    @staticmethod
+    def agents(number=64, scheme="none", **changes):
+        task = dataclasses.replace(make_trainer(tasks=1).loops[0].task, **changes)
+        keys = split_keys(jax.random.key(2), number, 1)[:, 0]
+        make = functools.partial(
+            fresh_agents,
+            task,
+            optax.identity(),
+            phase=phases(scheme, number, 32),
+            environments=1,
+            schedule=make_schedule(scheme, 32),
+        )
+        return task, jit(make)(keys=keys)
+
+    def test_rewards_are_scaled_log_uniformly(self):
+        _, agents = self.agents(reward_scale=10.0, reward_range=4.0)
+        scale = np.log(np.asarray(agents.traits.reward_scale) / 10) / np.log(4)
+        assert (np.abs(scale) <= 1.0001).all()
+        assert abs(scale.mean()) < 0.25 and scale.std() == pytest.approx(1 / 3**0.5, rel=0.2)
+
+    def test_random_lifetimes_are_log_uniform(self):
+        _, agents = self.agents(scheme="random")
+        lifetime = np.asarray(agents.traits.lifetime)
+        assert lifetime.min() >= 2 and lifetime.max() <= 32
+        np.testing.assert_array_equal(lifetime, np.floor(lifetime))
+        assert np.median(lifetime) == pytest.approx(8, rel=0.4)
+        aged = agents._replace(age=jnp.full(64, 8))
+        over = due(aged, make_schedule("random", 32), jnp.int32(5), 2)
+        np.testing.assert_array_equal(over, lifetime <= 4)
+
+    def test_reparametrisation_changes_what_the_optimizer_sees_not_the_agent(self):
+        plain = self.agents()[1]
+        task, scaled = self.agents(parameter_range=5.0)
+        true = jax.vmap(lambda p, t: jax.tree.leaves(parameters(task, p, t)))(
+            scaled.params, scaled.traits
+        )
+        flat = np.concatenate([np.reshape(leaf, (64, -1)) for leaf in true], axis=1)
+        np.testing.assert_allclose(flat, plain.params, rtol=1e-5)
+        ratio = np.asarray(scaled.params) / np.where(plain.params == 0, np.nan, plain.params)
+        assert np.nanmax(ratio) > 2 and np.nanmin(ratio) < 0.5 and np.nanmax(ratio) <= 5.001
+
+    def test_a_scale_divides_an_optimizer_that_ignores_it(self):
+        """Under reparametrisation by c, gradient descent at rate r is the same at c^2 r."""
+        loops = []
+        for scale, rate in ((1.0, 0.09), (3.0, 0.01)):
+            loop = make_trainer("reads_params", tasks=1).loops[0]
+            task = dataclasses.replace(loop.task, learning_rate=rate, parameter_range=2.0)
+            loops.append((scale, dataclasses.replace(loop, task=task, optimizer=Descent())))
+        schedule, ends = make_schedule("none", 8), []
+        for scale, loop in loops:
+            shared = Shared((), jnp.float32(1.0), schedule, jnp.int32(0))
+            keys = split_keys(jax.random.key(0), 2, loop.keys)
+            agents = loop.fresh(shared, keys[:, 0], phases("none", 2, 8))
+            true = agents.params * jax.vmap(functools.partial(spread_scale, loop.task))(
+                agents.traits.tensor_scale
+            )
+            one = jnp.full_like(agents.traits.tensor_scale, scale)
+            agents = agents._replace(
+                params=true / scale, traits=agents.traits._replace(tensor_scale=one)
+            )
+            metas = jnp.zeros((2, 0))
+            trained, _ = jit(loop.measure)(shared, metas, agents, keys)
+            ends.append(np.asarray(trained.params) * scale)
+        assert np.abs(ends[0] - np.asarray(true)).max() > 1e-3
+        np.testing.assert_allclose(ends[0], ends[1], atol=1e-5)
+
+
+class Descent(ReadsParams):
+    """Gradient descent, as a learned optimizer."""
+
+    def init_meta(self, key):
+        return ()
+
+    def transform(self, meta, learning_rate=1.0):
+        return optax.with_extra_args_support(optax.sgd(learning_rate))
+
+
+def test_returns_are_logged_by_age():
+    trainer = make_trainer(tasks=1)
+    state = init(trainer, jax.random.key(0))
+    _, metrics = jit(trainer.run, static_argnames="steps")(state, jax.random.key(1), steps=6)
+    by_age = np.stack([metrics[f"catch/return_age_{i}_of_4"] for i in (1, 2, 3, 4)])
+    # Everybody is young at first; from one interval on there is somebody of every age.
+    assert np.isnan(by_age[1:, 0]).all() and np.isfinite(by_age[0, 0])
+    assert np.isfinite(by_age[:, INTERVAL:]).all()
 
 
 def test_too_many_skipped_steps_stop_the_run(tmp_path, capsys):
@@ -354,4 +502,4 @@ def test_too_many_skipped_steps_stop_the_run(tmp_path, capsys):
     assert "step 4" in lines[0] and "smaller" in lines[0]
     assert json.loads((out / "run.failed.json").read_text())["status"] == "failed"
     assert not (out / "run.json").exists() and not (out / "checkpoints").exists()
-    assert (out / ".state" / "series" / "step_000004.safetensors").is_file()
+    assert (out / ".state" / "series" / "0" / "step_000004.safetensors").is_file()

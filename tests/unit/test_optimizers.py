@@ -537,7 +537,7 @@ def test_norm_of_the_gradient_is_bounded():
 @pytest.mark.parametrize(
     ("name", "hyperparameters", "message"),
     [
-        ("optim4rl", {}, "Did you mean 'optim4rl_[ab]'"),
+        ("optim4rl", {}, "Did you mean 'optim4rl_[abm]'"),
         ("linear", {"hiden_size": 4}, "'linear'.*hiden_size"),
         ("optim4rl_a", {"processing": "raw"}, r"must be one of \['sign_log', 'clip'\]; got 'raw'"),
         ("l2lgd2", {"processing": "raw"}, r"one of \['log_scaled', 'sign_log'\]; got 'raw'"),

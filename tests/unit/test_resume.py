@@ -139,7 +139,7 @@ def test_killed_after_a_checkpoint_and_between_two(place, whole, killed_once):
 
 def test_killed_while_a_checkpoint_is_made_and_before_the_end(place, whole):
     out = place.train("late", ("before", "save", "8"))
-    assert (out / ".state" / "series" / "step_000008.safetensors").exists()
+    assert (out / ".state" / "series" / "0" / "step_000008.safetensors").exists()
     place.train("late", ("before", "_publish", "-"))
     assert history(out) == STEPS
     assert_same_results(place.train("late"), whole)
@@ -151,6 +151,31 @@ def test_killed_before_the_first_checkpoint(place, whole):
     assert history(out) == [2]
     assert_same_results(place.train("early"), whole)
     assert "resumed_from" not in record(out)
+
+
+ESTIMATORS = {
+    "truncated_es": "return",
+    "pes": "mean_return",
+    "full_es": "lifetime_return",
+}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_killed_at_moments_with_every_estimator(place, estimator):
+    """Ten kills between the four estimators, each at a moment of its own."""
+    changes = {
+        "estimator": estimator,
+        "objective": ESTIMATORS[estimator],
+        "sigma": 0.3,
+        "reset_interval": 3,
+    }
+    whole = place.train(f"{estimator}_whole", **changes)
+    name = f"{estimator}_killed"
+    for kill in (("before", "log", "6"), ("after", "save", "8"), ("before", "log", "12")):
+        place.train(name, kill, **changes)
+    out = place.train(name, **changes)
+    assert_same_results(out, whole)
+    assert record(out)["resumed_from"] == 8
 
 
 def test_the_state_of_another_recipe_is_not_continued(place, whole, killed_once):

@@ -25,6 +25,11 @@ TARGETS = [
     "ablation_pipeline_training",
     "ablation_inductive_bias",
     "report",
+    "sweep_meta_learning_rate",
+]
+SWEEP = "results/quick/sweeps/meta_learning_rate"
+ROWS = [
+    f"meta_learning_rate~{rate}/seed~{seed}" for rate in ("0.001", "0.003", "0.01") for seed in "01"
 ]
 RECIPES = [
     "optim4rl_b",
@@ -34,12 +39,13 @@ RECIPES = [
     "synchronous_resets",
     "linear",
     "l2lgd2",
+    "optim4rl_m",
 ]
 
 # Writes what each stage promises, and a line about each call. Where `fail` names it, a job writes
 # some resume state and its first outputs, then fails.
 STAND_IN = """
-import json, os, pathlib, sys
+import csv, json, os, pathlib, sys
 stage, *rest = sys.argv[1:]
 action = [rest.pop(0)] if not rest[0].startswith("--") else []
 options = dict(zip((name[2:] for name in rest[::2]), rest[1::2], strict=True))
@@ -72,7 +78,15 @@ if fail.exists() and fail.read_text() in out.as_posix():
     write("metrics.parquet")
     print(f"l2o {stage}: out of luck.", file=sys.stderr)
     sys.exit(2)
+rows = [options["row"]] if "row" in options else []
+if stage == "sweep" and not rows:
+    with open(f"config/sweeps/{options['sweep']}.tsv") as table:
+        for cells in csv.DictReader(table, delimiter="\\t"):
+            rows.append("/".join(f"{name}~{value}" for name, value in cells.items()))
+files = ("run.json", "checkpoints/step_000000.safetensors")
 write(*{
+    "sweep": [f"{row}/{file}" for row in rows for file in files],
+    "score-sweep": ["scores.parquet", "best.json"],
     "meta-train": ["metrics.parquet", "checkpoints/step_000000.safetensors"],
     "baselines": ["curves.parquet", "tuning.parquet", "tuned.json"],
     "select": ["champion.json", "champion.safetensors", "untrained.safetensors",
@@ -238,7 +252,7 @@ class TestRunning:
     def test_command_lines_are_those_of_the_program(self, finished, monkeypatch):
         checkout, before, after = finished
         monkeypatch.chdir(checkout.folder)
-        assert len(before) + len(after) == 18  # one of 17 jobs twice
+        assert len(before) + len(after) == 19  # one of 18 jobs twice
         for call in [*before, *after]:
             args = cli.build_parser().parse_args(call["argv"])
             if "config" in args:
@@ -266,3 +280,59 @@ class TestRunning:
         always = {"report": 1, "track": 1, "all": 1}
         total = sum(expected.values()) + sum(always.values())
         assert jobs == expected | always | {"total": total}
+
+
+class TestSweep:
+    @pytest.fixture
+    @staticmethod
+    def settings(request):
+        """Settings on the command line: whether rows share a job."""
+        return {"sweeps": {"meta_learning_rate": {"one_program": request.param}}}
+
+    @pytest.mark.parametrize(
+        ("settings", "training"),
+        [(True, {"meta_train_rows_meta_learning_rate": 1}), (False, {"meta_train_row": 6})],
+        indirect=["settings"],
+    )
+    def test_jobs(self, checkout, settings, training):
+        jobs = checkout.planned("sweep_meta_learning_rate", changes=settings)
+        others = {"baselines_task": 2, "score_sweep": 1, "sweep_meta_learning_rate": 1}
+        assert jobs == training | others | {"total": sum((training | others).values())}
+
+    @pytest.mark.parametrize("settings", [True, False], indirect=True)
+    def test_running(self, tmp_path, settings, monkeypatch):
+        checkout = Checkout(tmp_path / "run")
+        (checkout.folder / "changes.yaml").write_text(yaml.safe_dump(settings))
+        target = ("sweep_meta_learning_rate", "--configfile", "changes.yaml")
+        (checkout.folder / "fail").write_text("sweeps")
+        assert checkout.snakemake(*target, "--keep-going", fails=True).returncode == 1
+        (checkout.folder / "fail").unlink()
+        checkout.snakemake(*target)
+        for row in ROWS:
+            assert (checkout.folder / SWEEP / row / "run.json").is_file()
+        assert (checkout.folder / SWEEP / "best.json").is_file()
+
+        monkeypatch.chdir(checkout.folder)
+        calls = [call for call in checkout.calls() if "sweep" in call["stage"]]
+        once = settings["sweeps"]["meta_learning_rate"]["one_program"]
+        assert len(calls) == 2 * (1 if once else len(ROWS)) + 1 and calls[-2]["resumed"]
+        parsed = [cli.build_parser().parse_args(call["argv"]) for call in calls]
+        assert {str(args.out) for args in parsed} == {SWEEP}
+        assert parsed[-1].runs == parsed[-1].out
+        trained = {args.row for args in parsed if args.stage == "sweep"}
+        assert trained == ({None} if once else set(ROWS))
+
+        assert checkout.planned(*target) == {}
+        with (checkout.folder / "config/sweeps/meta_learning_rate.tsv").open("a") as table:
+            table.write("0.03\t0\n")
+        training = {"meta_train_rows_meta_learning_rate" if once else "meta_train_row": 1}
+        others = {"score_sweep": 1, "sweep_meta_learning_rate": 1}
+        assert checkout.planned(*target) == training | others | {"total": 3}
+
+    def test_a_bad_table_is_one_line(self, tmp_path):
+        checkout = Checkout(tmp_path / "run")
+        table = "config/sweeps/meta_learning_rate.tsv"
+        (checkout.folder / table).write_text("meta_learning_rat\n0.1\n")
+        done = checkout.snakemake("--dry-run", fails=True)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert f"config: {table}: row 1: meta_learning_rat: unknown key." in done.stderr

@@ -3,12 +3,18 @@ import os
 import sys
 import uuid
 
+import pandas as pd
+from snakemake.utils import Paramspace
+
 from l2o import config as l2o_config
 from l2o.errors import L2OError
 from l2o.stages import code_version, settings_version
+from l2o.sweeps import read_sweep
 
 try:
     CFG = l2o_config.build(config)
+    for name in CFG.sweeps:
+        read_sweep(CFG, name)  # complains about the table
 except L2OError as error:
     print(f"config: {error}", file=sys.stderr)
     sys.exit(2)
@@ -27,6 +33,8 @@ wildcard_constraints:
     task=r"[a-z0-9_]+",
     recipe=r"[a-z0-9_]+",
     ablation=r"[a-z0-9_]+",
+    sweep=r"[a-z0-9_]+",
+    row=r"[^~]+~.+",
     seed=r"\d+",
 
 
@@ -43,6 +51,24 @@ def get_run_records(pattern, **values):
 def get_ablation_runs(wildcards):
     recipes = CFG.ablations[wildcards.ablation].recipes
     return get_run_records("meta_train/{recipe}/seed_{seed}", recipe=recipes, seed=CFG.meta_seeds)
+
+
+def get_sweep_rows(sweep):
+    # Texts, and columns that are identifiers: the folders are those of l2o.sweeps.
+    table = pd.read_csv(CFG.sweeps[sweep].table, sep="\t", dtype=str, keep_default_na=False)
+    table.columns = table.columns.str.replace(".", "_")
+    return Paramspace(table, single_wildcard="row")
+
+
+def get_row_files(sweep, name):
+    return [
+        f"{RESULTS}/sweeps/{sweep}/{row}/{name}" for row in get_sweep_rows(sweep).instance_patterns
+    ]
+
+
+def get_sweep_folder(path):
+    # Of a file of one of its rows, below a folder for each column.
+    return get_folder(path, path.count("~") + 1)
 
 
 def get_all_runs(wildcards):

@@ -1,0 +1,30 @@
+"""What agents learn during meta-training."""
+
+import dataclasses
+
+from l2o.agents.a2c import A2C
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingTask:
+    """A task in the meta-training set.
+
+    Attributes:
+        name: Its name, for metrics.
+        agent: The agent's algorithm and environment.
+        learning_rate: Inner learning rate.
+        reward_scale: Multiplies the rewards.
+        weight: Of its meta-gradient in the mean over tasks.
+        reward_range: Each lifetime's rewards are also multiplied by a factor that is log-uniform
+            between this and its inverse; 1 for none.
+        parameter_range: Each lifetime's optimizer sees each tensor of parameters divided by such a
+            factor, and its gradient multiplied by it (reparametrisation); 1 for none.
+    """
+
+    name: str
+    agent: A2C
+    learning_rate: float
+    reward_scale: float = 1.0
+    weight: float = 1.0
+    reward_range: float = 1.0
+    parameter_range: float = 1.0

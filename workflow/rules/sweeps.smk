@@ -1,0 +1,94 @@
+# Rows that share a job: a rule for each sweep, as the number of its outputs is its own.
+for SWEEP in CFG.sweeps:
+    if CFG.sweeps[SWEEP].one_program:
+
+        rule:
+            name:
+                f"meta_train_rows_{SWEEP}"
+            input:
+                config=ancient(CONFIG),
+            output:
+                runs=get_row_files(SWEEP, "run.json"),
+                checkpoints=directory(get_row_files(SWEEP, "checkpoints")),
+            log:
+                f"{RESULTS}/logs/sweeps/{SWEEP}/train.log",
+            threads: 1
+            resources:
+                mem_mb=16000,
+                runtime=720,  # a cluster's profile cannot name this rule
+            params:
+                sweep=SWEEP,
+                out=lambda wildcards, output: get_sweep_folder(output.runs[0]),
+                # Not an output: Snakemake would delete what a killed job resumes from.
+                state=f"{RESULTS}/.state/sweeps/{SWEEP}",
+                settings=settings_version(CFG, "sweep", SWEEP),
+                code=code_version("sweep"),
+            message:
+                "Meta-training all rows of sweep {params.sweep}"
+            shell:
+                "l2o sweep --config {input.config:q} --sweep {params.sweep:q}"
+                " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule meta_train_row:
+    input:
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/sweeps/{{sweep}}/{{row}}/run.json",
+        checkpoints=directory(f"{RESULTS}/sweeps/{{sweep}}/{{row}}/checkpoints"),
+    log:
+        f"{RESULTS}/logs/sweeps/{{sweep}}/{{row}}.log",
+    wildcard_constraints:
+        sweep="|".join(n for n in CFG.sweeps if not CFG.sweeps[n].one_program) or "-",
+    threads: 1
+    resources:
+        mem_mb=8000,
+    params:
+        out=lambda wildcards, output: get_sweep_folder(output.run),
+        state=f"{RESULTS}/.state/sweeps/{{sweep}}/{{row}}",
+        settings=lambda wildcards: settings_version(
+            CFG, "sweep", f"{wildcards.sweep}/{wildcards.row}"
+        ),
+        code=code_version("sweep"),
+    message:
+        "Meta-training {wildcards.row} of sweep {wildcards.sweep}"
+    shell:
+        "l2o sweep --config {input.config:q} --sweep {wildcards.sweep:q} --row {wildcards.row:q}"
+        " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule score_sweep:
+    input:
+        config=ancient(CONFIG),
+        runs=lambda wildcards: get_row_files(wildcards.sweep, "run.json"),
+        checkpoints=lambda wildcards: get_row_files(wildcards.sweep, "checkpoints"),
+        baselines=get_run_records("baselines/{task}", task=CFG.select.tasks),
+    output:
+        run=f"{RESULTS}/sweeps/{{sweep}}/run.json",
+        scores=f"{RESULTS}/sweeps/{{sweep}}/scores.parquet",
+        best=f"{RESULTS}/sweeps/{{sweep}}/best.json",
+    log:
+        f"{RESULTS}/logs/sweeps/{{sweep}}/score.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        out=subpath(output.run, parent=True),
+        baselines=lambda wildcards, input: get_folder(input.baselines[0], 2),
+        settings=settings_version(CFG, "score_sweep"),
+        code=code_version("score_sweep"),
+    message:
+        "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"
+    shell:
+        "l2o score-sweep --config {input.config:q} --sweep {wildcards.sweep:q} --runs {params.out:q}"
+        " --baselines {params.baselines:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+for SWEEP in CFG.sweeps:
+
+    rule:
+        name:
+            f"sweep_{SWEEP}"
+        input:
+            f"{RESULTS}/sweeps/{SWEEP}/best.json",
+        localrule: True
