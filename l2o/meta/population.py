@@ -12,7 +12,6 @@ from l2o.agents.vectorize import ravel
 from l2o.meta.tasks import TrainingTask
 
 Tree = Any
-RESETS = ("staggered", "synchronous", "random", "none")
 _NEVER = 2.0**24  # outer steps; exact in float32
 
 

@@ -48,6 +48,13 @@ def get_run_records(pattern, **values):
     return expand(f"{RESULTS}/{pattern}/run.json", **values)
 
 
+def get_priority(wildcards):
+    """First what most other jobs wait for."""
+    if wildcards.recipe == CFG.select.recipe:
+        return 10
+    return sum(wildcards.recipe in ablation.recipes for ablation in CFG.ablations.values())
+
+
 def get_ablation_runs(wildcards):
     recipes = CFG.ablations[wildcards.ablation].recipes
     return get_run_records("meta_train/{recipe}/seed_{seed}", recipe=recipes, seed=CFG.meta_seeds)

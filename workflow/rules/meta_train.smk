@@ -7,7 +7,7 @@ rule meta_train_run:
         checkpoints=directory(f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/checkpoints"),
     log:
         f"{RESULTS}/logs/meta_train/{{recipe}}_seed_{{seed}}.log",
-    priority: lambda wildcards: 10 if wildcards.recipe == CFG.select.recipe else 0
+    priority: get_priority
     threads: 1
     resources:
         mem_mb=8000,

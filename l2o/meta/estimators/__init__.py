@@ -5,8 +5,6 @@ from l2o.meta.estimators.evolution import PES, TruncatedES
 from l2o.meta.estimators.full_es import FullES
 from l2o.meta.estimators.truncated_gradient import TruncatedGradient
 
-ESTIMATORS = ("truncated_gradient", "truncated_es", "pes", "full_es")
-
 _LAST = {"final_return": 0.1, "late_return": 0.5, "lifetime_return": 1.0}
 """Share of a lifetime, at its end, that an objective looks at."""
 
@@ -15,7 +13,7 @@ def make_estimator(name: str, objective: str, shaping: str) -> Estimator:
     """Build an estimator.
 
     Args:
-        name: One of ``ESTIMATORS``.
+        name: ``"truncated_gradient"``, ``"truncated_es"``, ``"pes"`` or ``"full_es"``.
         objective: Name of the objective.
         shaping: How evolution strategies normalise losses within a task.
     """

@@ -1,13 +1,10 @@
 """What every estimator of the meta-gradient is given and gives."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-
-from l2o.meta.devices import over_devices
 
 Tree = Any
 
@@ -101,11 +98,6 @@ def flat_pairs(tree: Tree) -> Tree:
 def twice(tree: Tree) -> Tree:
     """Repeat each entry of leaves ``[n, ...]``: ``[2 n, ...]``."""
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=0), tree)
-
-
-def spread(local: Callable, devices: int) -> Callable:
-    """Let devices share the work; see :func:`l2o.meta.devices.over_devices`."""
-    return over_devices(local, devices)
 
 
 def shape(losses: jax.Array, how: str) -> jax.Array:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from l2o.meta.devices import over_devices
 from l2o.meta.estimators.base import (
     Estimate,
     Inner,
@@ -21,7 +22,6 @@ from l2o.meta.estimators.base import (
     perturbed,
     shape,
     split_keys,
-    spread,
     twice,
 )
 
@@ -71,7 +71,7 @@ class TruncatedES(_Evolution):
         number = jax.tree.leaves(state)[0].shape[0]
         noise = perturbations(key_noise, number, shared.meta_params, sigma)
         keys = split_keys(key, number, inner.keys)
-        state, losses, statistics, broken = spread(local, devices)(shared, state, keys, noise)
+        state, losses, statistics, broken = over_devices(local, devices)(shared, state, keys, noise)
         shaped = shape(losses, self.shaping)
         gradient, usable = antithetic(noise, shaped, sigma, shared.meta_params)
         loss = jnp.where(usable, losses.mean(1), jnp.nan)
@@ -133,7 +133,7 @@ class PES(_Evolution):
         number = len(state.accumulated)
         noise = perturbations(key_noise, number, shared.meta_params, sigma)
         keys = split_keys(key, number, inner.keys)
-        state, losses, statistics, broken = spread(local, devices)(shared, state, keys, noise)
+        state, losses, statistics, broken = over_devices(local, devices)(shared, state, keys, noise)
         shaped = shape(losses, self.shaping)
         gradient, usable = antithetic(state.accumulated, shaped, sigma, shared.meta_params)
         loss = jnp.where(usable, losses.mean(1), jnp.nan)

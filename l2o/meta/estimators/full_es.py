@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from l2o.meta.devices import over_devices
 from l2o.meta.estimators.base import (
     Estimate,
     Inner,
@@ -15,7 +16,6 @@ from l2o.meta.estimators.base import (
     perturbed,
     shape,
     split_keys,
-    spread,
     twice,
 )
 
@@ -65,7 +65,7 @@ class FullES:
         key_noise, key = jax.random.split(key)
         noise = perturbations(key_noise, len(state), shared.meta_params, sigma)
         keys = split_keys(key, len(state), 2)
-        state, losses, statistics, broken = spread(local, devices)(shared, state, keys, noise)
+        state, losses, statistics, broken = over_devices(local, devices)(shared, state, keys, noise)
         gradient, usable = antithetic(noise, shape(losses, self.shaping), sigma, shared.meta_params)
         loss = jnp.where(usable, losses.mean(1), jnp.nan)
         return Estimate(gradient, state, loss, statistics, broken)

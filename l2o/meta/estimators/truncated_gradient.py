@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.meta.estimators.base import Estimate, Inner, split_keys, spread
+from l2o.meta.devices import over_devices
+from l2o.meta.estimators.base import Estimate, Inner, split_keys
 
 Tree = Any
 
@@ -46,7 +47,9 @@ class TruncatedGradient:
 
         number = jax.tree.leaves(state)[0].shape[0]
         keys = split_keys(key, number, inner.keys)
-        state, outcome, gradients, finite, broken = spread(local, devices)(shared, state, keys)
+        state, outcome, gradients, finite, broken = over_devices(local, devices)(
+            shared, state, keys
+        )
         # No usable agent at all makes the mean 0/0 on purpose: the step is then skipped.
         mean = jax.tree.map(lambda leaf: leaf.sum(0) / finite.sum(), gradients)
         loss = jnp.where(finite, outcome.loss, jnp.nan)
