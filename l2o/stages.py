@@ -14,10 +14,11 @@ from l2o.sweeps import find_row, read_sweep
 
 _PACKAGE = Path(__file__).parent
 _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
+_META = (*_LIBRARY, "meta", "checkpoint.py")
 _SOURCES = {
     "baselines": (*_LIBRARY, "evaluation"),
-    "meta_train": (*_LIBRARY, "meta", "checkpoint.py"),
-    "sweep": (*_LIBRARY, "meta", "checkpoint.py"),
+    "meta_train": _META,
+    "sweep": _META,
     "score_sweep": (*_LIBRARY, "evaluation"),
     "select": (*_LIBRARY, "evaluation"),
     "transfer": (*_LIBRARY, "evaluation"),

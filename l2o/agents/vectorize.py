@@ -38,15 +38,46 @@ def over_agents(function: Callable, in_axes: int | tuple[int, ...] = 0) -> Calla
                 for arg, axis in zip(args, axes, strict=True)
             )
 
-        # The next agent travels in the carry: XLA's CPU backend would fuse the slice of a scanned
-        # array into the arithmetic that reads it, and code with a slice inside is not vectorised.
-        def body(now: tuple, index: jax.Array) -> tuple[tuple, Tree]:
-            return agent(jnp.minimum(index + 1, number - 1)), function(*now)
-
         number = jax.tree.leaves(args[0])[0].shape[axes[0]]
-        return jax.lax.scan(body, agent(0), jnp.arange(number))[1]
+        return scan_ahead(lambda _, now: (None, function(*now)), None, agent, number)[1]
 
     return in_turn
+
+
+def scan_ahead(
+    function: Callable[[Tree, Tree], tuple[Tree, Tree]],
+    init: Tree,
+    read: Callable[[jax.Array | int], Tree],
+    length: int,
+    reverse: bool = False,
+) -> tuple[Tree, Tree]:
+    """Scan over what ``read(index)`` gives, as ``jax.lax.scan`` does over slices of arrays.
+
+    The next value travels in the carry: XLA's CPU backend would fuse the slice of a scanned array
+    into the arithmetic that reads it, and code with a slice inside is not vectorised (measured:
+    five times slower).
+
+    Args:
+        function: From carry and value to carry and output.
+        init: First carry.
+        read: Function of an index.
+        length: How many values.
+        reverse: From the last to the first; outputs come in that order.
+
+    Returns:
+        The last carry, and the outputs, leaves ``[length, ...]``.
+    """
+
+    def body(carry: tuple, index: jax.Array) -> tuple[tuple, Tree]:
+        carry, now = carry
+        carry, out = function(carry, now)
+        following = jnp.maximum(index - 1, 0) if reverse else jnp.minimum(index + 1, length - 1)
+        return (carry, read(following)), out
+
+    indices = jnp.arange(length - 1, -1, -1) if reverse else jnp.arange(length)
+    start = (init, read(length - 1 if reverse else 0))
+    (carry, _), outputs = jax.lax.scan(body, start, indices)
+    return carry, outputs
 
 
 def on_tree(

@@ -34,19 +34,19 @@ def _add_meta_train(stages: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--recipe", help="name of a recipe in the resolved configuration")
     parser.add_argument("--seed", type=int, default=0, help="root of every random key (default 0)")
-    _add_state_argument(parser)
-    parser.add_argument(
-        "--devices", type=int, default=1, metavar="N", help="share the population between devices"
-    )
+    _add_training_arguments(parser, "population")
     add_out_argument(parser)
 
 
-def _add_state_argument(parser: argparse.ArgumentParser) -> None:
+def _add_training_arguments(parser: argparse.ArgumentParser, shared: str) -> None:
     parser.add_argument(
         "--state",
         type=Path,
         metavar="DIR",
         help="what a killed run resumes from (default OUT/.state)",
+    )
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help=f"share the {shared} between devices"
     )
 
 
@@ -75,10 +75,7 @@ def _add_sweep(stages: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--row", metavar="FOLDER", help="only this row, for example meta_learning_rate~0.001/seed~0"
     )
-    _add_state_argument(parser)
-    parser.add_argument(
-        "--devices", type=int, default=1, metavar="N", help="share the rows between devices"
-    )
+    _add_training_arguments(parser, "rows")
     add_out_argument(parser)
 
 

@@ -1,5 +1,7 @@
 """From a recipe to a meta-trainer."""
 
+import dataclasses
+
 import optax
 
 from l2o.errors import ConfigError
@@ -57,14 +59,7 @@ def build_trainer(recipe: Recipe, devices: int = 1) -> MetaTrainer:
 
 def starting_point(recipe: Recipe) -> Start:
     """Return the part of a recipe that is data to the compiled program."""
-    return Start(
-        recipe.meta_learning_rate,
-        recipe.meta_grad_clip,
-        recipe.learning_rate_scale,
-        recipe.sigma,
-        recipe.resets,
-        recipe.reset_interval,
-    )
+    return Start(**{name: getattr(recipe, name) for name in _data()})
 
 
 def program_of(recipe: Recipe) -> str:
@@ -73,15 +68,11 @@ def program_of(recipe: Recipe) -> str:
     All but what :func:`starting_point` holds: seeds, meta learning rates, clipping, scales of inner
     learning rates, perturbations and reset schedules may differ.
     """
-    data = {
-        "meta_learning_rate",
-        "meta_grad_clip",
-        "learning_rate_scale",
-        "sigma",
-        "resets",
-        "reset_interval",
-    }
-    return recipe.model_dump_json(exclude=data)
+    return recipe.model_dump_json(exclude=_data())
+
+
+def _data() -> set[str]:
+    return {field.name for field in dataclasses.fields(Start)}
 
 
 def _training_task(task: MetaTask, recipe: Recipe) -> TrainingTask:

@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from l2o.agents.vectorize import scan_ahead
+
 Tree = Any
 Update = Callable[[Tree, tuple, Tree], tuple]
 
@@ -65,7 +67,6 @@ def replay_gradient(
     Returns:
         A tree like ``meta_params``.
     """
-    steps = jax.tree.leaves(recorded)[0].shape[0]
     along = cotangents if cotangents.ndim == 2 else None
 
     def cut(index: jax.Array | int, tree: Tree) -> Tree:
@@ -82,7 +83,7 @@ def replay_gradient(
         _, history = _replay(update, meta_params, state, part)
         return _backward(update, meta_params, history, part, cut(index, along), *carry), None
 
-    segments = jnp.arange(steps // segment)
+    segments = jnp.arange(_length(recorded) // segment)
     _, starts = jax.lax.scan(forward, start, segments)
     carry = _no_cotangents(meta_params, start, cotangents)
     carry, _ = jax.lax.scan(backward, carry, (segments, starts), reverse=True)
@@ -98,18 +99,12 @@ def _no_cotangents(meta_params: Tree, state: tuple, cotangents: jax.Array) -> tu
 
 def _replay(update: Update, meta_params: Tree, start: tuple, recorded: Tree) -> tuple:
     """Do the updates again; return the state after, and those before each of them."""
-    steps = jax.tree.leaves(recorded)[0].shape[0]
-
-    # Here and below the next recorded value travels in the carry instead of being scanned over:
-    # XLA's CPU backend fuses the slice of a scanned array into the arithmetic that reads it, and
-    # code with a slice inside is not vectorised (measured: five times slower).
-    def forward(carry: Tree, step: jax.Array) -> tuple[Tree, Tree]:
-        before, now = carry
-        after = update(meta_params, before, now)
-        return (after, _at(recorded, jnp.minimum(step + 1, steps - 1))), before
-
-    (final, _), history = jax.lax.scan(forward, (start, _at(recorded, 0)), jnp.arange(steps))
-    return final, history
+    return scan_ahead(
+        lambda before, now: (update(meta_params, before, now), before),
+        start,
+        lambda index: _at(recorded, index),
+        _length(recorded),
+    )
 
 
 def _backward(
@@ -122,21 +117,22 @@ def _backward(
     d_meta: Tree,
 ) -> tuple[tuple, Tree]:
     """Go back; return the cotangents of the first state and of the meta-parameters."""
-    steps = jax.tree.leaves(recorded)[0].shape[0]
 
-    def backward(carry: tuple, step: jax.Array) -> tuple[tuple, None]:
-        (d_opt_state, d_params), d_meta, (before, now, more) = carry
+    def backward(carry: tuple, step: tuple) -> tuple[tuple, None]:
+        (d_opt_state, d_params), d_meta = carry
+        before, now, more = step
         d_after = (d_opt_state, d_params if more is None else d_params + more)
         _, vjp = jax.vjp(lambda meta, state: update(meta, state, now), meta_params, before)
         d_meta_step, d_before = vjp(d_after)
-        previous = _at((history, recorded, along), jnp.maximum(step - 1, 0))
-        return (d_before, jax.tree.map(jnp.add, d_meta, d_meta_step), previous), None
+        return (d_before, jax.tree.map(jnp.add, d_meta, d_meta_step)), None
 
-    last = _at((history, recorded, along), steps - 1)
-    (d_start, d_meta, _), _ = jax.lax.scan(
-        backward, (d_state, d_meta, last), jnp.arange(steps - 1, -1, -1)
-    )
-    return d_start, d_meta
+    given = (history, recorded, along)
+    start, steps = (d_state, d_meta), _length(recorded)
+    return scan_ahead(backward, start, lambda index: _at(given, index), steps, reverse=True)[0]
+
+
+def _length(recorded: Tree) -> int:
+    return jax.tree.leaves(recorded)[0].shape[0]
 
 
 def _at(tree: Tree, index: jax.Array | int) -> Tree:

@@ -9,7 +9,6 @@ than its one default world calls ``draw_params``.
 import dataclasses
 import functools
 
-import gymnax
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -21,6 +20,7 @@ from l2o.tasks.gridworld_base import (
     State,
     draw_uniforms,
     one_hot_maps,
+    register,
 )
 
 
@@ -209,13 +209,6 @@ class GridworldFamily(GridworldBase):
         return state.replace(objects=jnp.where(present[:, None], state.objects, -1))
 
 
-def register() -> None:
-    """Register the families with gymnax under their names, unless they are already."""
-    for name, spec in SPECS.items():
-        if name not in gymnax.registered_envs:
-            gymnax.register(name, functools.partial(GridworldFamily, spec))
-
-
 def _integer(uniform: jax.Array, bounds: tuple[int, int]) -> jax.Array:
     """Turn numbers in [0, 1) into integers between bounds."""
     low, high = bounds
@@ -234,4 +227,4 @@ def _log_between(uniform: jax.Array, bounds: tuple[float, float]) -> jax.Array:
     return low * (high / low) ** uniform
 
 
-register()
+register(GridworldFamily, SPECS)

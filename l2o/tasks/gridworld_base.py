@@ -1,7 +1,11 @@
 """How all gridworlds work: an agent walks, and collects objects that pay, end and reappear."""
 
+import abc
 import functools
+from collections.abc import Mapping
+from typing import Any
 
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +52,7 @@ class Params(environment.EnvParams):
 
 # Environments are static arguments of jit: subclasses are frozen dataclasses, so that equal ones
 # share a compiled step.
-class GridworldBase(environment.Environment[State, Params]):
+class GridworldBase(environment.Environment[State, Params], abc.ABC):
     """What gridworlds have in common; a time-out is ``truncated``, not ``terminated``.
 
     Termination is random and not part of the state: ``is_terminated`` is not implemented.
@@ -63,9 +67,9 @@ class GridworldBase(environment.Environment[State, Params]):
         return len(MOVES)
 
     @property
+    @abc.abstractmethod
     def num_objects(self) -> int:
         """Number of objects, present or not."""
-        raise NotImplementedError
 
     @functools.partial(jax.jit, static_argnames=("self",))
     def step(
@@ -119,24 +123,25 @@ class GridworldBase(environment.Environment[State, Params]):
         return spaces.Box(0.0, 1.0, self._obs_shape, jnp.float32)
 
     @property
+    @abc.abstractmethod
     def _obs_shape(self) -> tuple[int, int, int]:
-        raise NotImplementedError
+        """Return the shape of an observation."""
 
     @property
     def _reset_draws(self) -> int:
         return (self.num_objects + 2) // 2  # two of the 1 + num_objects cells from each number
 
+    @abc.abstractmethod
     def _num_cells(self, params: Params) -> int | jax.Array:
         """Count the cells that the agent and objects can be placed on."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _position(self, index: jax.Array, params: Params) -> jax.Array:
         """Turn indices of such cells, int32 (n,), into positions, int32 (n, 2)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _move(self, agent: jax.Array, action: int | jax.Array, params: Params) -> jax.Array:
         """Move the agent, int32 (2,); a wall stops the whole move, a diagonal one too."""
-        raise NotImplementedError
 
     def _advance(
         self, uniforms: jax.Array, state: State, action: int | jax.Array, params: Params
@@ -166,6 +171,13 @@ class GridworldBase(environment.Environment[State, Params]):
         cells = _distinct_cells(uniforms, self.num_objects + 1, self._num_cells(params))
         positions = self._position(cells, params)
         return State(jnp.int32(0), positions[0], positions[1:])
+
+
+def register(make: type[GridworldBase], specs: Mapping[str, Any]) -> None:
+    """Register environments ``make(spec)`` with gymnax by name, unless they are already."""
+    for name, spec in specs.items():
+        if name not in gymnax.registered_envs:
+            gymnax.register(name, functools.partial(make, spec))
 
 
 def one_hot_maps(state: State, rows: int, cols: int, offset: int) -> jax.Array:

@@ -6,16 +6,14 @@ may end the episode, and respawn at random. Importing this module registers the 
 """
 
 import dataclasses
-import functools
 import math
 from typing import NamedTuple
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l2o.tasks.gridworld_base import MOVES, GridworldBase, Params, State, one_hot_maps
+from l2o.tasks.gridworld_base import MOVES, GridworldBase, Params, State, one_hot_maps, register
 
 
 class ObjectSpec(NamedTuple):
@@ -126,11 +124,4 @@ class Gridworld(GridworldBase):
         return jnp.where(inside.all(), target, agent)
 
 
-def register() -> None:
-    """Register the gridworlds with gymnax under their names, unless they are already."""
-    for name, spec in SPECS.items():
-        if name not in gymnax.registered_envs:
-            gymnax.register(name, functools.partial(Gridworld, spec))
-
-
-register()
+register(Gridworld, SPECS)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import yaml
-from flax import linen as nn
+from optimizers import TextbookCell
 
 from l2o.agents.a2c import A2C
 from l2o.errors import ConfigError
@@ -45,18 +45,6 @@ OFFICIAL = {64: 1.16, 512: 13.2}
 AT_LEAST = {"outer step": 5.0, "sweep": 10.0}  # times cheaper
 
 
-class Cell(nn.Module):
-    """Form B as it is usually written, on the gradient ``[n]`` of one leaf."""
-
-    @nn.compact
-    def __call__(self, hidden: tuple, g: jax.Array) -> tuple[tuple, jax.Array]:
-        """Return the next hidden state and the step."""
-        h1, _ = nn.GRUCell(8, name="gru1")(hidden[0], g[:, None])
-        h2, _ = nn.GRUCell(8, name="gru2")(hidden[1], jnp.square(g)[:, None])
-        b, c = nn.Dense(1, name="mlp1")(h1)[:, 0], nn.Dense(1, name="mlp2")(h2)[:, 0]
-        return (h1, h2), jnp.sign(g) * jnp.exp(b) * jax.lax.rsqrt(jnp.exp(c) + 1e-8)
-
-
 class Textbook:
     """The outer step without any of this package's meta-training code."""
 
@@ -73,7 +61,7 @@ class Textbook:
             hidden = jax.tree.map(lambda leaf: (jnp.zeros((leaf.size, 8)),) * 2, params)
             return params, hidden, self.agent.init_actor(key, 1)
 
-        meta = Cell().init(key, (jnp.zeros((1, 8)),) * 2, jnp.zeros(1))
+        meta = TextbookCell().init(key, (jnp.zeros((1, 8)),) * 2, jnp.zeros(1))
         return meta, self.adam.init(meta), jax.vmap(fresh)(keys)
 
     def step(self, state: tuple, key: jax.Array) -> tuple:
@@ -96,7 +84,7 @@ class Textbook:
             gradient = jax.grad(lambda tree: self.agent.loss(tree, batch)[0])(params)
             leaves, structure = jax.tree.flatten(jax.lax.stop_gradient(gradient))
             moved = [
-                Cell().apply(meta, h, jnp.clip(g.ravel(), -1, 1))
+                TextbookCell().apply(meta, h, jnp.clip(g.ravel(), -1, 1))
                 for h, g in zip(structure.flatten_up_to(hidden), leaves, strict=True)
             ]
             hidden = structure.unflatten([h for h, _ in moved])

@@ -10,7 +10,7 @@ import pytest
 
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
-from l2o.meta.estimators.base import shape
+from l2o.meta.estimators.antithetic import shape
 from l2o.meta.inner import Outcome
 from l2o.meta.objectives import OBJECTIVES, get_objective
 

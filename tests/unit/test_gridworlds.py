@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnax.wrappers.purerl import FlattenObservationWrapper, LogWrapper
 
-from l2o.tasks import gridworlds
+from l2o.tasks.gridworld_base import register
 from l2o.tasks.gridworlds import SPECS, Gridworld, State
 
 STATS = json.loads((Path(__file__).parents[1] / "data" / "gridworld_stats.json").read_text())
@@ -403,7 +403,7 @@ def test_interior_of_an_absent_object_is_empty():
 
 def test_registration_is_idempotent():
     before = list(gymnax.registered_envs)
-    gridworlds.register()
+    register(Gridworld, SPECS)
     assert gymnax.registered_envs == before
     assert [name for name in before if name in SPECS] == list(SPECS)
 

@@ -6,76 +6,56 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from l2o.meta.devices import over_devices
-from l2o.meta.estimators.base import (
-    Estimate,
-    Inner,
-    antithetic,
+from l2o.meta.estimators.antithetic import (
+    Antithetic,
+    Explored,
+    first,
     in_pairs,
-    perturbations,
     perturbed,
-    shape,
-    split_keys,
     twice,
 )
+from l2o.meta.estimators.base import Inner
 
 Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class FullES:
+class FullES(Antithetic):
     """Every outer step trains pairs of fresh agents for a whole lifetime, the reset interval.
 
     Unbiased, as expensive as it is long, and nothing is carried over but the meta-parameters.
 
     Attributes:
-        shaping: See :func:`l2o.meta.estimators.base.shape`.
+        shaping: See :func:`l2o.meta.estimators.antithetic.shape`.
         last: Share of the lifetime, at its end, whose mean loss counts.
     """
 
     shaping: str = "ranks"
     last: float = 0.1
 
-    def slots(self, agents: int) -> int:
-        """One per pair."""
-        return agents // 2
-
     def init(self, inner: Inner, shared: Any, key: jax.Array, phase: jax.Array) -> jax.Array:
         """Return what stands for the population: nothing is carried over."""
         del inner, shared, key
         return phase
 
-    def estimate(
-        self,
-        inner: Inner,
-        shared: Any,
-        state: jax.Array,
-        key: jax.Array,
-        sigma: jax.Array,
-        devices: int,
-    ) -> Estimate:
-        """Train pairs of agents; see :class:`l2o.meta.estimators.base.Estimator`."""
+    def _keys(self, inner: Inner) -> int:
+        """Return how many random keys a pair needs: for fresh agents, and for their lifetime."""
+        return 2
 
-        def local(shared: Any, phase: jax.Array, keys: jax.Array, noise: jax.Array) -> tuple:
-            metas = perturbed(shared.meta_params, noise)
-            agents = twice(inner.fresh(shared, keys[:, 0], phase))
-            losses, statistics = self._live(inner, shared, metas, agents, keys[:, 1])
-            return phase, losses, statistics, jnp.zeros(len(phase), bool)
-
-        key_noise, key = jax.random.split(key)
-        noise = perturbations(key_noise, len(state), shared.meta_params, sigma)
-        keys = split_keys(key, len(state), 2)
-        state, losses, statistics, broken = over_devices(local, devices)(shared, state, keys, noise)
-        gradient, usable = antithetic(noise, shape(losses, self.shaping), sigma, shared.meta_params)
-        loss = jnp.where(usable, losses.mean(1), jnp.nan)
-        return Estimate(gradient, state, loss, statistics, broken)
+    def _explore(
+        self, inner: Inner, shared: Any, state: jax.Array, keys: jax.Array, noise: jax.Array
+    ) -> Explored:
+        metas = perturbed(shared.meta_params, noise)
+        agents = twice(inner.fresh(shared, keys[:, 0], state))
+        losses, statistics = self._live(inner, shared, metas, agents, keys[:, 1])
+        return Explored(state, losses, statistics, jnp.zeros(len(state), bool))
 
     def _live(
         self, inner: Inner, shared: Any, metas: Tree, agents: Tree, keys: jax.Array
     ) -> tuple[jax.Array, dict]:
         """Train whole lifetimes; return losses ``[n, 2]`` and statistics ``[n]``."""
         blocks = shared.schedule.interval
-        first = jnp.floor((1 - self.last) * blocks).astype(jnp.int32)
+        begin = jnp.floor((1 - self.last) * blocks).astype(jnp.int32)
 
         def train(agents: Tree, index: jax.Array) -> tuple:
             now = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, index), inner.keys))
@@ -84,7 +64,7 @@ class FullES:
         def block(index: jax.Array, carry: tuple) -> tuple:
             agents, total, sums = carry
             agents, outcome = train(agents, index)
-            total = total + jnp.where(index >= first, outcome.loss, 0.0)
+            total = total + jnp.where(index >= begin, outcome.loss, 0.0)
             return agents, total, jax.tree.map(jnp.add, sums, outcome.statistics)
 
         shapes = jax.eval_shape(train, agents, blocks)[1]
@@ -92,5 +72,4 @@ class FullES:
         _, total, sums = jax.lax.fori_loop(0, blocks, block, (agents, zeros.loss, zeros.statistics))
         episodes = {name: sums[name] for name in ("total", "episodes")}
         means = {name: value / blocks for name, value in sums.items() if name not in episodes}
-        statistics = jax.tree.map(lambda leaf: in_pairs(leaf)[:, 0], means | episodes)
-        return in_pairs(total / (blocks - first)), statistics
+        return in_pairs(total / (blocks - begin)), first(in_pairs(means | episodes))
