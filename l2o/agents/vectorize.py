@@ -13,7 +13,9 @@ RUN_ONCE = {"xla_backend_optimization_level": 0}
 """Compiler options of a program that runs once, and takes longer to compile than to run."""
 
 
-def over_agents(function: Callable, in_axes: int | tuple[int, ...] = 0) -> Callable:
+def over_agents(
+    function: Callable, in_axes: int | tuple[int, ...] = 0, ahead: bool = True
+) -> Callable:
     """Map a function over an axis of its arguments: in turn on a CPU, else vectorised.
 
     What an agent's update reads and writes fits the cache of a CPU core; the whole population's
@@ -22,6 +24,8 @@ def over_agents(function: Callable, in_axes: int | tuple[int, ...] = 0) -> Calla
     Args:
         function: Of one agent.
         in_axes: The axis of each argument's leaves, or of all of them, that counts agents.
+        ahead: Read the next agent ahead, see :func:`scan_ahead`; not worth it for a function that
+            does so itself with the largest of its arguments.
     """
     if jax.default_backend() != "cpu":
         return jax.vmap(function, in_axes)
@@ -39,6 +43,8 @@ def over_agents(function: Callable, in_axes: int | tuple[int, ...] = 0) -> Calla
             )
 
         number = jax.tree.leaves(args[0])[0].shape[axes[0]]
+        if not ahead:
+            return jax.lax.map(lambda index: function(*agent(index)), jnp.arange(number))
         return scan_ahead(lambda _, now: (None, function(*now)), None, agent, number)[1]
 
     return in_turn

@@ -128,7 +128,7 @@ class InnerLoop:
 
         start = history if keep else (agents.opt_state, agents.params)
         # What was recorded has the agents on its second axis, after the steps.
-        mapped = over_agents(meta_gradient, (int(keep), 0, 0, 1, 1))
+        mapped = over_agents(meta_gradient, (int(keep), 0, 0, 1, 1), ahead=not keep)
         loss, gradient = mapped(start, trained, batch, recorded, measured.cotangent)
         statistics = self._statistics(trained, measured)
         return trained._replace(actor=actor), Outcome(loss, statistics, gradient)

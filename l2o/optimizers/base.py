@@ -14,7 +14,7 @@ from l2o.optimizers.blocks import in_blocks
 
 Tree = Any
 
-_BLOCK = 2048
+_BLOCK = 8192
 """Parameters that are handled together on a CPU; what is computed of them fits the cache."""
 _LARGE = 2**18
 """Parameters from which on they are handled in blocks: it saves memory, not time."""

@@ -11,8 +11,28 @@ from l2o.errors import ConfigError, unknown_name
 
 Tree = Any
 
+
+def _scale_by_rest_of_training() -> optax.GradientTransformationExtraArgs:
+    """Scale updates by what is left of training, ``1 - progress``: a linear decay to 0."""
+
+    def update_fn(
+        updates: Tree,
+        state: optax.EmptyState,
+        params: Tree = None,
+        *,
+        progress: jax.Array | float = 0.0,
+        **extra_args: Any,
+    ) -> tuple[Tree, optax.EmptyState]:
+        del params, extra_args
+        rest = 1.0 - jnp.asarray(progress, jnp.float32)
+        return jax.tree.map(lambda u: (rest * u).astype(u.dtype), updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update_fn)
+
+
 _SCALINGS = {
     "adam": optax.scale_by_adam,
+    "adam_decay": lambda: optax.chain(optax.scale_by_adam(), _scale_by_rest_of_training()),
     "adamw": lambda: optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(1e-4)),
     "rmsprop": optax.scale_by_rms,
     "sgd": optax.identity,
@@ -36,7 +56,8 @@ def classical(
     """Build a classical optimizer with optax's default hyperparameters.
 
     Args:
-        name: One of :func:`list_classical`; ``"sign"`` is sign descent (signSGD).
+        name: One of :func:`list_classical`; ``"sign"`` is sign descent (signSGD), ``"adam_decay"``
+            Adam whose learning rate falls linearly to 0 with the extra argument ``progress``.
         learning_rate: A number, a traced scalar or a schedule.
         grad_clip: Elementwise bound on the gradient, as learned optimizers have; ``None`` for none.
         grad_norm_clip: Bound on the norm of the whole gradient, applied after ``grad_clip``;

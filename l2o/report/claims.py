@@ -19,6 +19,7 @@ _STATUS = {
 _QUESTIONS = {
     "untrained": "Meta-training improved the optimizer",
     "adam": "The meta-trained optimizer beats tuned Adam",
+    "adam_decay": "The meta-trained optimizer beats tuned Adam with a linear decay",
     "rmsprop": "The meta-trained optimizer beats tuned RMSProp",
     "sign": "It does more than sign descent with a well-chosen step size",
 }

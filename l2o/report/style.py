@@ -25,6 +25,7 @@ _OPTIMIZERS = {
     "champion": CHAMPION,
     "untrained": UNTRAINED,
     "adam": Line("#c24e00"),
+    "adam_decay": Line("#8a6500", (0, (4, 2))),
     "rmsprop": Line("#a8508f", (0, (6, 1.5, 1.5, 1.5))),
     "sign": Line("#007d5c", (0, (1.5, 1.2))),
     "random": Line(QUIET, (0, (1, 3))),

@@ -11,6 +11,7 @@ _NAMES = {
     "champion": "champion",
     "untrained": "untrained initialisation",
     "adam": "Adam",
+    "adam_decay": "Adam, linear decay",
     "rmsprop": "RMSProp",
     "sign": "sign descent",
     "random": "random policy",

@@ -1,10 +1,11 @@
-"""What optimizers need, counted without running them: the tables of ``docs/optimizers.md``.
+"""What optimizers need, counted without running them, and the tables of ``docs/optimizers.md``.
 
 ``python tests/benchmarks/costs.py`` prints that file with its tables as the code has them;
 ``--write`` brings the file up to date.
 """
 
 import argparse
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from l2o.optimizers.classical import classical, list_classical
 
 Tree = Any
 DOCUMENT = Path(__file__).parents[2] / "docs" / "optimizers.md"
+MEASURED = DOCUMENT.with_name("costs.json")  # written by optimizers.py
 PAPERS = {
     "optim4rl": "[Lan et al. 2024](https://arxiv.org/abs/2302.01470)",
     "l2lgd2": "[Andrychowicz et al. 2016](https://arxiv.org/abs/1606.04474)",
@@ -87,6 +89,7 @@ LEARNED = {
 }
 CLASSICAL = {
     "adam": ("m/(√v + ε), moments of g with decays 0.9 and 0.999, bias-corrected", ""),
+    "adam_decay": ("Adam's, times 1 - progress", "progress"),
     "adamw": ("Adam's, plus 0.0001 p", "params"),
     "lion": ("sgn(0.9 m + 0.1 g), m with decay 0.99", ""),
     "momentum": ("m ← 0.9 m + g", ""),
@@ -171,12 +174,35 @@ def classical_table() -> str:
     return _table(("name", "step", "needs", "state"), rows)
 
 
+def measured_table() -> str:
+    """Return the table of measured costs, and what they were measured on."""
+    result = json.loads(MEASURED.read_text())
+    rows = [
+        (
+            f"`{name}`",
+            f"{row['nanoseconds']:.1f}",
+            f"{row['times_adam']:.1f}",
+            f"{8 * (row['state_floats'] + 1):.0f}",
+            f"{row['temporary_bytes']:.0f}",
+            f"{row['peak_over_needed']:.2f}",
+        )
+        for name, row in result["optimizers"].items()
+    ]
+    heading = ("name", "ns", "x Adam", "bytes", "temporary bytes", "peak / needed")
+    found = ", ".join(f"{name} {ratio:.2f}" for name, ratio in result["ratios"].items())
+    return f"{_table(heading, rows)}\n\n{result['machine']}. Ratios: {found}."
+
+
 def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [heading, ("---",) * len(heading), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"learned": learned_table, "classical": classical_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "learned": learned_table,
+    "classical": classical_table,
+    "measured": measured_table,
+}
 
 
 def filled_in(text: str) -> str:

@@ -3,10 +3,15 @@
 Per optimizer: nanoseconds and temporary memory per agent parameter, for an agent of a million
 parameters. Then Optim4RL B beside its textbook form, flax ``GRUCell`` on ``[parameters, hidden]``:
 one update, and the gradient through four. ``--check`` fails if a required ratio is missed.
+
+``--json docs/costs.json``, then ``costs.py --write``, brings the table of the documentation up to
+date.
 """
 
 import argparse
+import datetime
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -253,6 +258,17 @@ def met(found: dict[str, float]) -> bool:
     return fast and all(found[name] <= bound for name, bound in AT_MOST.items())
 
 
+def machine() -> str:
+    """Name what the numbers were measured on, and when."""
+    device, today = jax.devices()[0], datetime.date.today().isoformat()
+    if device.platform != "cpu":
+        return f"{device.device_kind}, jax {jax.__version__}, {today}"
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    usable = len(os.sched_getaffinity(0)) if names else os.cpu_count()
+    return f"{(names or ['CPU'])[0]}, {usable} cores, jax {jax.__version__}, {today}"
+
+
 def main() -> int:
     """Print the tables; with ``--check``, fail if a required ratio is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -263,14 +279,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     args = parser.parse_args()
 
-    print(jax.devices()[0].device_kind)
+    print(machine())
     others = args.optimizers or [*list_classical(), *l2o.list_optimizers()]
     names = ["adam", *(name for name in others if name != "adam")]
     rows = {} if args.check else table(names, args.repeats)
     found = ratios(args.backward_parameters, args.repeats)
     passed = met(found)
     if args.json:
-        result = {"device": jax.devices()[0].device_kind, "optimizers": rows, "ratios": found}
+        result = {"machine": machine(), "optimizers": rows, "ratios": found}
         args.json.write_text(json.dumps(result, indent=2) + "\n")
     return int(args.check and not passed)
 

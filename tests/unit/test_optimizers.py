@@ -500,6 +500,7 @@ def test_classical_is_optax():
     clipped = np.clip(grads, -1, 1)
     by_optax = {
         "adam": optax.adam(0.1),
+        "adam_decay": optax.adam(0.1),  # at the beginning of training
         "adamw": optax.adamw(0.1),
         "lion": optax.lion(0.1, weight_decay=0.0),
         "momentum": optax.sgd(0.1, 0.9),
@@ -513,6 +514,15 @@ def test_classical_is_optax():
     for name in by_optax:
         np.testing.assert_allclose(got[name], got[f"optax_{name}"], rtol=1e-6)
     np.testing.assert_allclose(got["sign"], -0.1 * np.sign(grads), rtol=1e-6)
+
+
+def test_adam_decays_with_progress():
+    tx, adam, g = classical("adam_decay", 0.1), classical("adam", 0.1), jnp.float32([0.5, -0.2])
+    state, whole = tx.init(g), adam.init(g)
+    for progress in (0.0, 0.25, 1.0):
+        updates, state = tx.update(g, state, progress=progress)
+        reference, whole = adam.update(g, whole)
+        np.testing.assert_allclose(updates, (1 - progress) * reference, rtol=1e-6)
 
 
 def test_norm_of_the_gradient_is_bounded():
