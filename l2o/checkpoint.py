@@ -9,6 +9,7 @@ import orbax.checkpoint as ocp
 
 from l2o.errors import CheckpointError
 from l2o.files import read_json, write_json
+from l2o.processes import is_writer, wait_for_all
 
 Tree = Any
 
@@ -28,13 +29,19 @@ class ResumeState:
             fingerprint: Everything that the state depends on, JSON values.
         """
         self.folder = Path(folder).absolute()
+        if is_writer():
+            self._claim(fingerprint)
+        wait_for_all("resume")
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self.folder / "state", options=options)
+
+    def _claim(self, fingerprint: dict[str, Any]) -> None:
+        """Empty the folder if it is another configuration's."""
         mark = self.folder / "fingerprint.json"
         if not mark.is_file() or read_json(mark) != fingerprint:
             self._refuse_foreign()
             shutil.rmtree(self.folder, ignore_errors=True)
             write_json(mark, fingerprint)
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self.folder / "state", options=options)
 
     def _refuse_foreign(self) -> None:
         """Raise if the folder, about to be emptied, holds what no run of ours left there."""
@@ -62,6 +69,8 @@ class ResumeState:
     def discard(self) -> None:
         """Remove the folder: the job is done."""
         self._manager.close()
+        if not is_writer():
+            return
         # First what makes it resumable: half a folder must not be resumed from.
         (self.folder / "fingerprint.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from l2o.sweeps import find_row, read_sweep
 
 _PACKAGE = Path(__file__).parent
 _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
-_META = (*_LIBRARY, "meta", "checkpoint.py")
+_META = (*_LIBRARY, "meta", "checkpoint.py", "processes.py")
 _SOURCES = {
     "baselines": (*_LIBRARY, "evaluation"),
     "meta_train": _META,

@@ -35,6 +35,11 @@ def _add_meta_train(stages: argparse._SubParsersAction) -> None:
     parser.add_argument("--recipe", help="name of a recipe in the resolved configuration")
     parser.add_argument("--seed", type=int, default=0, help="root of every random key (default 0)")
     _add_training_arguments(parser, "population")
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes that share the population, as srun starts them",
+    )
     add_out_argument(parser)
 
 
@@ -60,11 +65,12 @@ def _meta_train(args: argparse.Namespace) -> None:
         recipe, name, scale = config.get_recipe(args.recipe), args.recipe, config.scale
     from l2o.meta.devices import use_devices
 
-    use_devices(args.devices)  # before gymnax is imported, which starts JAX
+    # Before gymnax is imported, which starts JAX.
+    devices = use_devices(args.devices, args.distributed)
     from l2o.meta.train import Member, meta_train
 
     member = Member(recipe, name, args.seed, args.out)
-    meta_train([member], args.state or args.out / ".state", {"scale": scale}, args.devices)
+    meta_train([member], args.state or args.out / ".state", {"scale": scale}, devices)
 
 
 def _add_sweep(stages: argparse._SubParsersAction) -> None:

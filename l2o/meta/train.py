@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from l2o.meta.build import build_trainer, starting_point
 from l2o.meta.devices import over_devices
 from l2o.meta.outer import MetaState, MetaTrainer
 from l2o.optimizers.weights import save_weights
+from l2o.processes import copy_everywhere, everywhere, is_writer
 from l2o.runs import Run, read_history
 from l2o.seeding import key_for
 from l2o.settings import Recipe
@@ -45,7 +47,7 @@ def meta_train(
     """Meta-train one optimizer, or several side by side in one program.
 
     Writes ``checkpoints/step_<outer step>.safetensors`` (step 0 is the untrained initialisation),
-    ``metrics.parquet`` and ``run.json`` for each member.
+    ``metrics.parquet`` and ``run.json`` for each member. Of several processes the first one writes.
 
     Args:
         members: What to train; they differ only in what is data to the compiled program, see
@@ -59,6 +61,9 @@ def meta_train(
     """
     alone = len(members) == 1
     with contextlib.ExitStack() as stack:
+        if not is_writer():
+            elsewhere = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            members = [m._replace(out=elsewhere / str(i)) for i, m in enumerate(members)]
         runs = [stack.enter_context(_run(member, tags)) for member in members]
         trainer = build_trainer(members[0].recipe, devices if alone else 1)
         resume = ResumeState(
@@ -71,7 +76,8 @@ def meta_train(
         last = _loop(trainer, members, runs, resume, devices)
         for i, (member, run) in enumerate(zip(members, runs, strict=True)):
             _summarize(run, member, trainer, _member(last, i))
-            _publish(_series(resume, i), member.out)
+            if is_writer():
+                _publish(_series(resume, i), member.out)
         resume.discard()
 
 
@@ -96,7 +102,7 @@ def _start(
         start = starting_point(member.recipe)
         key = key_for(member.seed, "meta_train", "init")
         fresh.append(init(key, start.settings(), trainer.phase(start)))
-    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fresh)
+    state = copy_everywhere(jax.tree.map(lambda *leaves: jnp.stack(leaves), *fresh))
     if resume.latest is None:
         _save_weights(trainer, members, state, resume)
         return state
@@ -117,7 +123,7 @@ def _loop(
     recipe = members[0].recipe
     state = _start(trainer, members, runs, resume)
     advance = _advance(trainer, recipe.log_interval, len(members), devices)
-    keys = jnp.stack([key_for(member.seed, "meta_train") for member in members])
+    keys = copy_everywhere(jnp.stack([key_for(member.seed, "meta_train") for member in members]))
     first = f"{recipe.tasks[0].label}/return"
     step = int(state.step[0])
     progress = runs[0].progress(recipe.outer_steps, start=step)
@@ -146,7 +152,8 @@ def _advance(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Ca
             out = run(_member(state, 0), keys[0])
             return jax.tree.map(lambda leaf: leaf[None], out)
 
-        return jax.jit(alone)
+        # Every process logs and saves: between two calls all of them have the whole state.
+        return jax.jit(alone, out_shardings=everywhere())
     if jax.default_backend() == "cpu":
 
         def together(state: MetaState, keys: jax.Array) -> tuple:
@@ -211,6 +218,8 @@ def _save_weights(
     trainer: MetaTrainer, members: Sequence[Member], state: MetaState, resume: ResumeState
 ) -> None:
     """Add the meta-parameters to every member's series of checkpoints."""
+    if not is_writer():
+        return
     step = int(state.step[0])
     for i, member in enumerate(members):
         recipe = member.recipe

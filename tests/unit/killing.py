@@ -63,14 +63,28 @@ class Workplace:
             self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
             self.environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
 
-    def train(self, out: str, kill: tuple = (), **changes) -> Path:
-        """Run `l2o meta-train`, to its end or until the moment when it is killed."""
+    def _arguments(self, out: str, changes: dict) -> list[str]:
         config = self.folder / "recipe.yaml"
         config.write_text(yaml.safe_dump(RECIPE | changes))
+        return ["meta-train", "--config", str(config), "--out", str(self.folder / out)]
+
+    def train_until(self, seconds: float, out: str, **changes) -> bool:
+        """Run `l2o meta-train` and kill it after some time; tell whether that came first."""
+        command = [sys.executable, "-m", "l2o.cli", *self._arguments(out, changes)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, env=self.environment, **quiet) as process:
+            try:
+                assert process.wait(seconds) == 0
+                return False
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return True
+
+    def train(self, out: str, kill: tuple = (), **changes) -> Path:
+        """Run `l2o meta-train`, to its end or until the moment when it is killed."""
         start = ["-c", KILLED_L2O, *kill] if kill else ["-m", "l2o.cli"]
-        arguments = ["meta-train", "--config", str(config), "--out", str(self.folder / out)]
         done = subprocess.run(
-            [sys.executable, *start, *arguments],
+            [sys.executable, *start, *self._arguments(out, changes)],
             env=self.environment,
             capture_output=True,
             text=True,

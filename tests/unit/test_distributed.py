@@ -1,0 +1,97 @@
+"""Meta-training by several processes, as Slurm starts them, on the loopback address."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from killing import RECIPE, STEPS, Workplace, history, record
+
+pytestmark = pytest.mark.slow
+TASKS = 2
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def srun(place, out, until=None):
+    """Run `l2o meta-train --distributed` in two processes, or kill them once a file is there."""
+    config = place.folder / "distributed.yaml"
+    config.write_text(yaml.safe_dump(RECIPE))
+    command = [sys.executable, "-m", "l2o.cli", "meta-train", "--config", str(config)]
+    command += ["--out", str(place.folder / out), "--distributed", "--devices", "2"]
+    port = free_port()
+    processes = []
+    for rank in range(TASKS):
+        slurm = {
+            "SLURM_JOB_ID": "1",
+            "SLURM_STEP_NODELIST": "127.0.0.1",
+            "SLURM_STEP_NUM_NODES": "1",
+            "SLURM_NTASKS": str(TASKS),
+            "SLURM_PROCID": str(rank),
+            "SLURM_LOCALID": str(rank),
+            "JAX_COORDINATOR_PORT": port,
+            "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        processes.append(
+            subprocess.Popen(
+                command,
+                env=place.environment | slurm,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    try:
+        while until and not (place.folder / out / until).exists():
+            assert all(process.poll() is None for process in processes)
+            time.sleep(0.02)
+        if until:
+            for process in processes:
+                process.kill()
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    ends = [process.returncode for process in processes]
+    assert ends == [-signal.SIGKILL if until else 0] * TASKS, "\n".join(outputs)
+    return place.folder / out
+
+
+def test_processes_that_share_a_population_end_as_one_does(tmp_path):
+    place = Workplace(tmp_path)
+    alone = place.train("alone")
+    srun(place, "together", until=".state/state/4")
+    together = srun(place, "together")
+    assert history(together) == STEPS and record(together)["resumed_from"] in (4, 8)
+    names = sorted(path.name for path in (alone / "checkpoints").iterdir())
+    assert sorted(path.name for path in (together / "checkpoints").iterdir()) == names
+    metrics = [pd.read_parquet(out / "metrics.parquet") for out in (alone, together)]
+    np.testing.assert_allclose(*metrics, rtol=1e-3, atol=1e-5)
+    assert sorted(path.name for path in together.iterdir()) == [
+        "checkpoints",
+        "metrics.jsonl",
+        "metrics.parquet",
+        "run.json",
+    ]
+
+
+def test_without_a_launcher_there_is_one_clear_error(tmp_path):
+    config = tmp_path / "recipe.yaml"
+    config.write_text(yaml.safe_dump(RECIPE))
+    command = [sys.executable, "-m", "l2o.cli", "meta-train", "--config", str(config)]
+    command += ["--out", str(tmp_path / "out"), "--distributed"]
+    unmanaged = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_")}
+    done = subprocess.run(command, env=unmanaged, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "start the processes with srun" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
