@@ -11,7 +11,7 @@ _NAMES = {
     "champion": "champion",
     "untrained": "untrained initialisation",
     "adam": "Adam",
-    "adam_decay": "Adam, linear decay",
+    "adam_decay": "decayed Adam",
     "rmsprop": "RMSProp",
     "sign": "sign descent",
     "random": "random policy",
