@@ -54,7 +54,7 @@ for other in results[1:]:
     [
         ("truncated_gradient", "actor", "2", "8"),
         ("truncated_es", "return", "8"),
-        ("pes", "mean_return", "2", "8"),
+        ("pes", "mean_return", "8"),
         ("full_es", "lifetime_return", "8"),
     ],
     ids=lambda arguments: arguments[0],

@@ -8,8 +8,8 @@ rule baselines_task:
         tuned=f"{RESULTS}/baselines/{{task}}/tuned.json",
     log:
         f"{RESULTS}/logs/baselines/{{task}}.log",
-    # The selection waits for these, and the transfer, the longest job, for the selection.
-    priority: lambda wildcards: 10 if wildcards.task in CFG.select.tasks else 0
+    # The selection waits for most, and the transfer, the longest job, for the selection.
+    priority: lambda wildcards: 10 if wildcards.task in CFG.select.tasks else 5
     threads: 1
     resources:
         mem_mb=4000,
