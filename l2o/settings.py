@@ -196,6 +196,8 @@ class Sweep(Model):
     one_program: bool = _field(
         "Rows that can share a compiled program run side by side in one job; else a job each.", True
     )
+    checkpoints: Literal["all", "last"] = _field("Of each row, those that are scored.", "all")
+    devices: Positive = _field("Devices, on a CPU cores, that share the rows of one job.", 1)
 
 
 class Config(Model):

@@ -70,7 +70,8 @@ def _settings(config: Config, stage: str, name: str) -> object:
             return _sweep_settings(config, *name.split("/", 1))
         case "score_sweep":
             scored = {task: tasks[task] for task in config.select.tasks}
-            return [config.select.tasks, config.select.seeds, scored, agents]
+            which = config.sweeps[name].checkpoints
+            return [which, config.select.tasks, config.select.seeds, scored, agents]
         case "select":
             return [whole["select"], tasks, agents, config.baselines.seeds]
         case "transfer":

@@ -1,5 +1,7 @@
-"""The stage `score-sweep`: score all checkpoints of all rows of a sweep on validation tasks."""
+"""The stage `score-sweep`: score the checkpoints of a sweep's rows on validation tasks."""
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,15 @@ from l2o.evaluation.select import score_checkpoints
 from l2o.files import write_json, write_table
 from l2o.runs import Run, plain
 from l2o.settings import Config
-from l2o.sweeps import Row, find_row, read_sweep, split_row
+from l2o.sweeps import Row, read_sweep, split_row
 
 
 def score_sweep(config: Config, name: str, runs: Path, baselines: Path, out: Path) -> None:
-    """Score every checkpoint of every row of a sweep, as the selection scores one recipe's.
+    """Score checkpoints of every row of a sweep, as the selection scores one recipe's.
 
-    Writes ``scores.parquet``, ``best.json`` and ``run.json`` in ``out``.
+    The best setting is the one whose mean over seeds, less its standard error, is the highest: the
+    best of many single runs would be the luckiest. Writes ``scores.parquet``, ``best.json`` and
+    ``run.json`` in ``out``.
 
     Args:
         config: The pipeline's configuration.
@@ -34,7 +38,7 @@ def score_sweep(config: Config, name: str, runs: Path, baselines: Path, out: Pat
     settings = sweep.model_dump() | {"tasks": select.tasks, "seeds": select.seeds}
     tags = {"recipe": sweep.recipe, "sweep": name, "scale": config.scale}
     with Run(out, stage="sweep", config=settings, seed=0, tags=tags) as run:
-        candidates = [candidate for row in rows for candidate in _checkpoints(row, runs)]
+        candidates = [c for row in rows for c in _candidates(row, runs, sweep.checkpoints)]
         with run.phase("score"):
             scores = score_checkpoints(config, candidates, baselines, run)
         scores[["row", "step"]] = scores.pop("optimizer").str.rsplit("/step_", expand=True)
@@ -45,25 +49,49 @@ def score_sweep(config: Config, name: str, runs: Path, baselines: Path, out: Pat
         write_json(out / "best.json", plain(best))
 
 
-def _checkpoints(row: Row, runs: Path) -> list[Candidate]:
-    """Return a row's checkpoints, the untrained one first."""
-    return [
-        resolve(str(path), None, label=f"{row.folder}/{path.stem}")
-        for path in checkpoint_series(runs / row.folder)
-    ]
+def _candidates(row: Row, runs: Path, which: str) -> list[Candidate]:
+    """Return a row's checkpoints, the untrained one first, or its last one alone."""
+    series = checkpoint_series(runs / row.folder)
+    chosen = series if which == "all" else series[-1:]
+    return [resolve(str(path), None, label=f"{row.folder}/{path.stem}") for path in chosen]
 
 
 def _best(scores: pd.DataFrame, rows: Sequence[Row]) -> dict[str, Any]:
-    """Describe the checkpoint with the highest mean score over tasks, and each row's best."""
+    """Describe the setting with the highest lower bound on its mean score, and all others.
+
+    A setting is what rows that differ in their seeds share; it is judged at the outer step that is
+    best for the mean over its seeds.
+    """
+    settings: dict[str, list[Row]] = {}
+    for row in rows:
+        settings.setdefault(json.dumps(_setting(row)), []).append(row)
     means = scores.groupby(["row", "step"])["score"].mean()
-    best_steps = {row.folder: means[row.folder].idxmax() for row in rows}
-    table = [
-        {"row": row, "step": int(step), "score": float(means[row, step])}
-        for row, step in best_steps.items()
-    ]
-    first = max(table, key=lambda entry: entry["score"])
-    row = find_row(rows, first["row"])
-    return first | {"recipe": row.recipe.model_dump(), "seed": row.seed, "rows": table}
+    table = [_summarise(members, means) for members in settings.values()]
+    first = max(table, key=lambda entry: entry["score"] - entry["se"])
+    recipe = settings[json.dumps(first["setting"])][0].recipe.model_dump()
+    return first | {"recipe": recipe, "settings": table}
+
+
+def _setting(row: Row) -> dict[str, str]:
+    """Return what a row says beside its seed."""
+    return {column: text for column, text in split_row(row).items() if column != "seed"}
+
+
+def _summarise(rows: Sequence[Row], means: pd.Series) -> dict[str, Any]:
+    """Describe one setting by the scores of its rows, at the step that is best for their mean."""
+    by_step = pd.DataFrame({row.folder: means[row.folder] for row in rows})
+    step = by_step.mean(axis=1).idxmax()
+    found = by_step.loc[step]
+    error = found.std(ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else 0.0
+    return {
+        "setting": _setting(rows[0]),
+        "step": int(step),
+        "score": float(found.mean()),
+        "se": float(error),
+        "least": float(found.min()),
+        "greatest": float(found.max()),
+        "seeds": [row.seed for row in rows],
+    }
 
 
 def _with_cells(scores: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:

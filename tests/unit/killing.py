@@ -63,15 +63,18 @@ class Workplace:
             self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
             self.environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
 
-    def _arguments(self, out: str, changes: dict) -> list[str]:
+    def command(self, out: str, kill: tuple = (), **changes) -> list[str]:
+        """Return the call of `l2o meta-train` of a changed recipe, perhaps one that is killed."""
         config = self.folder / "recipe.yaml"
         config.write_text(yaml.safe_dump(RECIPE | changes))
-        return ["meta-train", "--config", str(config), "--out", str(self.folder / out)]
+        start = ["-c", KILLED_L2O, *kill] if kill else ["-m", "l2o.cli"]
+        files = ["--config", str(config), "--out", str(self.folder / out)]
+        return [sys.executable, *start, "meta-train", *files]
 
     def train_until(self, seconds: float, out: str, **changes) -> bool:
         """Run `l2o meta-train` and kill it after some time; tell whether that came first."""
-        command = [sys.executable, "-m", "l2o.cli", *self._arguments(out, changes)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        command = self.command(out, **changes)
         with subprocess.Popen(command, env=self.environment, **quiet) as process:
             try:
                 assert process.wait(seconds) == 0
@@ -82,9 +85,8 @@ class Workplace:
 
     def train(self, out: str, kill: tuple = (), **changes) -> Path:
         """Run `l2o meta-train`, to its end or until the moment when it is killed."""
-        start = ["-c", KILLED_L2O, *kill] if kill else ["-m", "l2o.cli"]
         done = subprocess.run(
-            [sys.executable, *start, *self._arguments(out, changes)],
+            self.command(out, kill, **changes),
             env=self.environment,
             capture_output=True,
             text=True,

@@ -325,13 +325,14 @@ JOBS = [
     ("meta_train", "optim4rl_b"),
     ("sweep", "meta_learning_rate"),
     ("sweep", "meta_learning_rate/meta_learning_rate~0.001/seed~1"),
-    ("score_sweep", ""),
+    ("score_sweep", "meta_learning_rate"),
     ("select", ""),
     ("transfer", ""),
     ("ablate", "inductive_bias"),
     ("ablate", "pipeline_training"),
 ]
 SWEEP = {" ".join(job) for job in JOBS if job[0] == "sweep"}
+SCORES = "score_sweep meta_learning_rate"
 EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
 
 
@@ -342,16 +343,18 @@ EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
         ("transfer.ppo.epochs", 2, {"transfer"}),
         ("recipes.linear.unroll", 4, {"meta_train linear"}),
         ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"} | SWEEP),
-        ("toy_tasks.catch.updates", 40, {"baselines catch", "score_sweep"} | EVALUATIONS),
+        ("toy_tasks.catch.updates", 40, {"baselines catch", SCORES} | EVALUATIONS),
         ("baselines.tuning_seeds", 2, {"baselines catch", "baselines small_dense_short"}),
         (
             "baselines.optimizers",
             ["adam", "sign"],
             {"baselines catch", "baselines small_dense_short", "transfer"},
         ),
-        ("select.seeds", 4, {"select", "score_sweep"}),
+        ("select.seeds", 4, {"select", SCORES}),
         ("sweeps.meta_learning_rate.recipe", "linear", SWEEP),
         ("sweeps.meta_learning_rate.one_program", False, set()),
+        ("sweeps.meta_learning_rate.devices", 2, set()),
+        ("sweeps.meta_learning_rate.checkpoints", "last", {SCORES}),
         ("evaluation_seeds", 4, EVALUATIONS - {"select"}),
         ("meta_seeds", [0, 1], EVALUATIONS - {"select"}),
         ("ablations.inductive_bias.question", "What?", set()),

@@ -4,14 +4,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from killing import RECIPE, STEPS, Workplace, history, record
+from killing import STEPS, Workplace, history, record
 
 pytestmark = pytest.mark.slow
 TASKS = 2
@@ -23,35 +21,28 @@ def free_port():
         return str(probe.getsockname()[1])
 
 
+def as_task(rank, port):
+    """Return what Slurm tells a process of a step, and where the processes meet."""
+    return {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_NTASKS": str(TASKS),
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank),
+        "JAX_COORDINATOR_PORT": port,
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
 def srun(place, out, until=None):
     """Run `l2o meta-train --distributed` in two processes, or kill them once a file is there."""
-    config = place.folder / "distributed.yaml"
-    config.write_text(yaml.safe_dump(RECIPE))
-    command = [sys.executable, "-m", "l2o.cli", "meta-train", "--config", str(config)]
-    command += ["--out", str(place.folder / out), "--distributed", "--devices", "2"]
+    command = [*place.command(out), "--distributed", "--devices", "2"]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     port = free_port()
-    processes = []
-    for rank in range(TASKS):
-        slurm = {
-            "SLURM_JOB_ID": "1",
-            "SLURM_STEP_NODELIST": "127.0.0.1",
-            "SLURM_STEP_NUM_NODES": "1",
-            "SLURM_NTASKS": str(TASKS),
-            "SLURM_PROCID": str(rank),
-            "SLURM_LOCALID": str(rank),
-            "JAX_COORDINATOR_PORT": port,
-            "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
-            "JAX_PLATFORMS": "cpu",
-        }
-        processes.append(
-            subprocess.Popen(
-                command,
-                env=place.environment | slurm,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+    environments = [place.environment | as_task(rank, port) for rank in range(TASKS)]
+    processes = [subprocess.Popen(command, env=env, **quiet) for env in environments]
     try:
         while until and not (place.folder / out / until).exists():
             assert all(process.poll() is None for process in processes)
@@ -87,10 +78,7 @@ def test_processes_that_share_a_population_end_as_one_does(tmp_path):
 
 
 def test_without_a_launcher_there_is_one_clear_error(tmp_path):
-    config = tmp_path / "recipe.yaml"
-    config.write_text(yaml.safe_dump(RECIPE))
-    command = [sys.executable, "-m", "l2o.cli", "meta-train", "--config", str(config)]
-    command += ["--out", str(tmp_path / "out"), "--distributed"]
+    command = [*Workplace(tmp_path).command("out"), "--distributed"]
     unmanaged = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_")}
     done = subprocess.run(command, env=unmanaged, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "start the processes with srun" in done.stderr

@@ -14,8 +14,6 @@ ESTIMATORS = {
     "pes": "mean_return",
     "full_es": "lifetime_return",
 }
-
-
 KILLS = int(os.environ.get("L2O_KILLS", "0"))
 
 

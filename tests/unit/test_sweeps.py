@@ -17,7 +17,7 @@ from l2o.errors import ConfigError, L2OError
 from l2o.evaluation.candidates import checkpoint_series, resolve
 from l2o.evaluation.evaluate import CURVE_COLUMNS
 from l2o.evaluation.select import score_checkpoints
-from l2o.evaluation.sweep import score_sweep
+from l2o.evaluation.sweep import _best, score_sweep
 from l2o.meta.sweep import sweep
 from l2o.meta.train import Member, meta_train
 from l2o.runs import Run
@@ -341,13 +341,40 @@ def test_scores(swept, baselines, tmp_path, monkeypatch):
     best = json.loads((tmp_path / "best.json").read_text())
     top = scores["score"].idxmax()
     assert best["score"] == scores["score"][top] and best["step"] == scores["step"][top]
-    winner = find_row(rows, best["row"])
-    assert split_row(winner) == scores.loc[top, cells].to_dict()
-    assert best["recipe"] == winner.recipe.model_dump() and best["seed"] == winner.seed
-    assert [entry["row"] for entry in best["rows"]] == [row.folder for row in rows]
-    assert max(entry["score"] for entry in best["rows"]) == best["score"]
+    assert best["setting"] == {"meta_learning_rate": scores["meta_learning_rate"][top]}
+    (winner,) = [row for row in rows if best["setting"].items() <= split_row(row).items()]
+    assert best["recipe"] == winner.recipe.model_dump() and best["seeds"] == [winner.seed]
+    assert len(best["settings"]) == len(rows)
+    assert max(entry["score"] for entry in best["settings"]) == best["score"]
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["stage"] == "sweep" and record["results"]["outer_step"] == best["step"]
+
+
+def test_the_best_setting_has_the_highest_mean_over_seeds_less_its_standard_error(read):
+    rows = read("meta_learning_rate\tseed\n0.01\t0\n0.01\t1\n0.003\t0\n0.003\t1\n")
+    # The luckiest run and the highest mean are of the first setting.
+    found = {0.01: {2: (1.0, 11.0), 4: (1.0, 1.0)}, 0.003: {2: (5.0, 5.5), 4: (5.25, 4.0)}}
+    scores = pd.DataFrame(
+        {"row": row.folder, "step": step, "score": per_seed[row.seed] + task}
+        for row in rows
+        for step, per_seed in found[row.recipe.meta_learning_rate].items()
+        for task in (-0.5, 0.5)  # two tasks
+    )
+    best = _best(scores, rows)
+    assert best["setting"] == {"meta_learning_rate": "0.003"} and best["step"] == 2
+    assert (best["least"], best["score"], best["greatest"]) == (5.0, 5.25, 5.5)
+    assert best["recipe"] == rows[2].recipe.model_dump() and best["seeds"] == [0, 1]
+    assert [entry["score"] for entry in best["settings"]] == [6.0, 5.25]
+    assert [entry["se"] for entry in best["settings"]] == pytest.approx([5.0, 0.25])
+
+
+def test_last_checkpoints_alone_can_be_scored(swept, tmp_path, baselines):
+    settings, folder = swept
+    last = settings.sweeps["one"].model_copy(update={"checkpoints": "last"})
+    settings = settings.model_copy(update={"sweeps": {"one": last}})
+    score_sweep(settings, "one", folder / "runs", baselines, tmp_path)
+    scores = pd.read_parquet(tmp_path / "scores.parquet")
+    assert scores["step"].tolist() == [STEPS[-1]] * len(read_sweep(settings, "one"))
 
 
 def test_scores_need_every_row(swept, tmp_path, baselines, capsys):

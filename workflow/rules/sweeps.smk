@@ -12,12 +12,13 @@ for SWEEP in CFG.sweeps:
                 checkpoints=directory(get_row_files(SWEEP, "checkpoints")),
             log:
                 f"{RESULTS}/logs/sweeps/{SWEEP}/train.log",
-            threads: 1
+            threads: CFG.sweeps[SWEEP].devices
             resources:
                 mem_mb=16000,
                 runtime=720,  # a cluster's profile cannot name this rule
             params:
                 sweep=SWEEP,
+                devices=CFG.sweeps[SWEEP].devices,
                 out=lambda wildcards, output: get_sweep_folder(output.runs[0]),
                 # Not an output: Snakemake would delete what a killed job resumes from.
                 state=f"{RESULTS}/.state/sweeps/{SWEEP}",
@@ -27,7 +28,8 @@ for SWEEP in CFG.sweeps:
                 "Meta-training all rows of sweep {params.sweep}"
             shell:
                 "l2o sweep --config {input.config:q} --sweep {params.sweep:q}"
-                " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
+                " --state {params.state:q} --devices {params.devices} --out {params.out:q}"
+                " 2>&1 | tee {log:q}"
 
 
 rule meta_train_row:
@@ -75,7 +77,7 @@ rule score_sweep:
     params:
         out=subpath(output.run, parent=True),
         baselines=lambda wildcards, input: get_folder(input.baselines[0], 2),
-        settings=settings_version(CFG, "score_sweep"),
+        settings=lambda wildcards: settings_version(CFG, "score_sweep", wildcards.sweep),
         code=code_version("score_sweep"),
     message:
         "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"
