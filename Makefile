@@ -26,6 +26,7 @@ lint: $(ready)  ## Check style and formatting of the package and the workflow
 	$(bin)/snakefmt --check Snakefile workflow
 	$(bin)/snakemake --lint
 
+bench: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1  # as the workflow sets it
 bench: $(ready)  ## Measure speed and print the numbers
 	@for file in tests/benchmarks/*.py; do echo "$$file"; $(bin)/python "$$file" $(ARGS) || exit; done
 

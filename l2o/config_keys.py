@@ -23,8 +23,7 @@ own entry, which needs to say only what differs. To add a scale, add `scales/<na
 
 A sweep is a table of runs that differ from one recipe in what its columns say, as
 `sweeps/meta_learning_rate.tsv` does; `snakemake --cores all sweep_<name>` trains and scores them.
-Rows that differ in `seed` alone are one setting; settings are ranked by their mean over seeds less
-its standard error.
+Rows that differ in `seed` alone are one setting, and settings are ranked by their mean over seeds.
 
 Meta-training, validation and test tasks must be disjoint; a configuration in which they are not, an
 unknown key or a value out of range ends with one message and exit code 2 before any job starts.

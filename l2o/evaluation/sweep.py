@@ -1,7 +1,6 @@
 """The stage `score-sweep`: score the checkpoints of a sweep's rows on validation tasks."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from l2o.sweeps import Row, read_sweep, split_row
 def score_sweep(config: Config, name: str, runs: Path, baselines: Path, out: Path) -> None:
     """Score checkpoints of every row of a sweep, as the selection scores one recipe's.
 
-    The best setting is the one whose mean over seeds, less its standard error, is the highest: the
-    best of many single runs would be the luckiest. Writes ``scores.parquet``, ``best.json`` and
-    ``run.json`` in ``out``.
+    The best setting is the one with the highest mean over its seeds: the best of many single runs
+    would be the luckiest. Writes ``scores.parquet``, ``best.json`` and ``run.json`` in ``out``.
 
     Args:
         config: The pipeline's configuration.
@@ -57,7 +55,7 @@ def _candidates(row: Row, runs: Path, which: str) -> list[Candidate]:
 
 
 def _best(scores: pd.DataFrame, rows: Sequence[Row]) -> dict[str, Any]:
-    """Describe the setting with the highest lower bound on its mean score, and all others.
+    """Describe the setting with the highest mean score over tasks and seeds, and all others.
 
     A setting is what rows that differ in their seeds share; it is judged at the outer step that is
     best for the mean over its seeds.
@@ -67,7 +65,7 @@ def _best(scores: pd.DataFrame, rows: Sequence[Row]) -> dict[str, Any]:
         settings.setdefault(json.dumps(_setting(row)), []).append(row)
     means = scores.groupby(["row", "step"])["score"].mean()
     table = [_summarise(members, means) for members in settings.values()]
-    first = max(table, key=lambda entry: entry["score"] - entry["se"])
+    first = max(table, key=lambda entry: entry["score"])
     recipe = settings[json.dumps(first["setting"])][0].recipe.model_dump()
     return first | {"recipe": recipe, "settings": table}
 
@@ -82,12 +80,11 @@ def _summarise(rows: Sequence[Row], means: pd.Series) -> dict[str, Any]:
     by_step = pd.DataFrame({row.folder: means[row.folder] for row in rows})
     step = by_step.mean(axis=1).idxmax()
     found = by_step.loc[step]
-    error = found.std(ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else 0.0
     return {
         "setting": _setting(rows[0]),
         "step": int(step),
         "score": float(found.mean()),
-        "se": float(error),
+        "se": float(found.sem()) if len(rows) > 1 else None,
         "least": float(found.min()),
         "greatest": float(found.max()),
         "seeds": [row.seed for row in rows],
