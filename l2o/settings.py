@@ -147,6 +147,9 @@ class Select(Model):
     recipe: Name = _field("Recipe whose checkpoints compete.")
     tasks: list[Name] = _field("Validation tasks.", min_length=1)
     seeds: Positive = _field("Agents per checkpoint and task.")
+    meta_seeds: list[Annotated[int, pydantic.Field(ge=0)]] | None = _field(
+        "Seeds of its meta-training, all of whose checkpoints compete; none for `meta_seeds`.", None
+    )
 
 
 class PPOBudget(Model):
@@ -157,26 +160,48 @@ class PPOBudget(Model):
     minibatches: Positive | None = _field("Minibatches per epoch.", None)
     unroll_length: Positive | None = _field("Environment steps per unroll.", None)
     epochs: Positive | None = _field("Passes over each batch.", None)
+    clip: PositiveFloat | None = _field("Bound on the probability ratio.", None)
+    discount: Fraction | None = _field("Discount factor.", None)
+    entropy_weight: Annotated[float, pydantic.Field(ge=0)] | None = _field(
+        "Weight of the entropy bonus.", None
+    )
     reward_scale: PositiveFloat | None = _field("Multiplies the rewards.", None)
     policy_layers: list[Positive] | None = _field("Hidden sizes of the policy network.", None)
     value_layers: list[Positive] | None = _field("Hidden sizes of the value network.", None)
+    activation: Literal["swish", "relu", "tanh"] | None = _field("Of both networks.", None)
+    action_repeat: Positive | None = _field("Physics steps per action.", None)
     env_steps: Positive | None = _field("Environment steps of a lifetime.", None)
     episode_length: Positive | None = _field("Steps until an episode is truncated.", None)
 
 
 class Transfer(Model):
-    """Transfer evaluation on Brax."""
+    """Transfer evaluation with PPO."""
 
     tasks: list[Name] = _field("Test tasks.", min_length=1)
-    tuning_task: Name = _field("Task on which every optimizer's learning rate is chosen.")
+    tuning_tasks: list[Name] = _field(
+        "Validation tasks on which every optimizer's learning rate is chosen.", min_length=1
+    )
+    recipes: list[Name] = _field(
+        "More learned optimizers to compare with: recipes, each with the last checkpoint of its "
+        "first seed.",
+        [],
+    )
     backend: Literal["spring", "generalized", "positional", "mjx"] = _field("Physics backend.")
     learning_rates: list[PositiveFloat] = _field("Grid, the same for every optimizer.")
     tuning_seeds: Positive = _field("Seeds of each grid point.")
     tuning_env_steps: Positive = _field("Environment steps of a tuning lifetime.")
+    oracle: bool = _field(
+        "Also tune on the test task itself, with the same budget, as a row of its own.", False
+    )
     seeds: Positive = _field("Seeds on each test task.")
     points: Positive = _field("Points of a learning curve.", 10)
     episodes: Positive = _field("Deterministic evaluation episodes per point.", 16)
     ppo: PPOBudget = _field("Replaces published PPO settings.", PPOBudget())
+    variants: dict[Name, PPOBudget] = _field(
+        "Agents off the preset, by name, as further replacements; `transfer_variants` trains them.",
+        {},
+    )
+    variant_tasks: list[Name] = _field("Test tasks on which variants are trained.", [])
 
 
 class Ablation(Model):
@@ -205,7 +230,7 @@ class Config(Model):
 
     scale: Name = _field("Named set of budgets: smoke, quick or paper, or a file of your own.")
     meta_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = _field(
-        "Seeds of meta-training; the first one's checkpoints are selected from.", [0], min_length=1
+        "Seeds of the meta-training of every recipe.", [0], min_length=1
     )
     toy_tasks: dict[Name, ToyBudget] = _field("Toy tasks in use, with their budgets.")
     recipes: dict[Name, Recipe] = _field("Meta-training recipes by name.")
@@ -227,7 +252,10 @@ class Config(Model):
         _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
         _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
         _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
-        _disjoint("transfer.tuning_task", {self.transfer.tuning_task}, "test tasks", test)
+        _disjoint("transfer.tuning_tasks", set(self.transfer.tuning_tasks), "test tasks", test)
+        unknown = sorted(set(self.transfer.variant_tasks) - test)
+        if unknown:
+            raise ValueError(f"transfer.variant_tasks: not a test task: {', '.join(unknown)}")
         missing = sorted((training | validation) - set(self.toy_tasks))
         if missing:
             raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
@@ -237,6 +265,7 @@ class Config(Model):
 
     def _recipe_references(self) -> list[tuple[str, str]]:
         named = [("select.recipe", self.select.recipe)]
+        named += [("transfer.recipes", recipe) for recipe in self.transfer.recipes]
         named += [(f"sweeps.{name}.recipe", sweep.recipe) for name, sweep in self.sweeps.items()]
         for name, ablation in self.ablations.items():
             named += [(f"ablations.{name}.recipes", recipe) for recipe in ablation.recipes]
@@ -251,6 +280,16 @@ class Config(Model):
         if name not in self.recipes:
             raise unknown_name("recipe", name, self.recipes)
         return self.recipes[name]
+
+    @property
+    def selection_seeds(self) -> list[int]:
+        """Meta-training seeds whose checkpoints compete."""
+        return self.select.meta_seeds or self.meta_seeds
+
+    def training_seeds(self, recipe: str) -> list[int]:
+        """Return the seeds with which a recipe is meta-trained."""
+        selected = self.selection_seeds if recipe == self.select.recipe else []
+        return sorted({*self.meta_seeds, *selected})
 
     @property
     def toy_evaluation_tasks(self) -> list[str]:

@@ -15,13 +15,16 @@ from l2o.sweeps import find_row, read_sweep
 _PACKAGE = Path(__file__).parent
 _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
 _META = (*_LIBRARY, "meta", "checkpoint.py", "processes.py")
+_TUNING_KEYS = {"learning_rates", "tuning_seeds", "tuning_env_steps"}
+_AGENT_KEYS = {"recipes", "backend", "episodes", "ppo"}
 _SOURCES = {
     "baselines": (*_LIBRARY, "evaluation"),
     "meta_train": _META,
     "sweep": _META,
     "score_sweep": (*_LIBRARY, "evaluation"),
     "select": (*_LIBRARY, "evaluation"),
-    "transfer": (*_LIBRARY, "evaluation"),
+    "tune": (*_LIBRARY, "evaluation", "checkpoint.py"),
+    "transfer": (*_LIBRARY, "evaluation", "checkpoint.py"),
     "ablate": (*_LIBRARY, "evaluation"),
     "report": ("report", "evaluation/statistics.py"),
     "track": ("tracking.py", "model_registry.py", "jobs.py"),
@@ -50,7 +53,7 @@ def settings_version(config: Config, stage: str, name: str = "") -> str:
         config: The configuration.
         stage: The stage.
         name: Which of its jobs: a task, a recipe, an ablation, a sweep or one of its rows
-            (``<sweep>/<folder>``).
+            (``<sweep>/<folder>``), a task's variant (``<task>/<variant>``).
     """
     text = json.dumps(_settings(config, stage, name), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -73,14 +76,25 @@ def _settings(config: Config, stage: str, name: str) -> object:
             which = config.sweeps[name].checkpoints
             return [which, config.select.tasks, config.select.seeds, scored, agents]
         case "select":
-            return [whole["select"], tasks, agents, config.baselines.seeds]
+            seeds = [config.selection_seeds, config.baselines.seeds]
+            return [whole["select"], tasks, agents, *seeds]
+        case "tune":
+            keys = _TUNING_KEYS | _AGENT_KEYS | {"tuning_tasks"}
+            return [_pick(whole["transfer"], keys), config.baselines.optimizers]
         case "transfer":
-            return [whole["transfer"], config.baselines.optimizers]
+            keys = _AGENT_KEYS | {"oracle", "seeds", "points"}
+            keys |= _TUNING_KEYS if config.transfer.oracle else set()
+            variant = whole["transfer"]["variants"].get(name.partition("/")[2])
+            return [_pick(whole["transfer"], keys), variant, config.baselines.optimizers]
         case "ablate":
             recipes = whole["ablations"][name]["recipes"]
             return [recipes, tasks, agents, config.evaluation_seeds, config.meta_seeds]
         case _:
             return whole
+
+
+def _pick(settings: dict, keys: set[str]) -> dict:
+    return {key: settings[key] for key in sorted(keys)}
 
 
 def _sweep_settings(config: Config, name: str, folder: str | None = None) -> object:

@@ -231,6 +231,24 @@ class PPO:
         (_, total, length, _), _ = jax.lax.scan(step, start, length=self.episode_length)
         return total.mean(), length.mean()
 
+    def random_returns(self, key: jax.Array, episodes: int) -> jax.Array:
+        """Return undiscounted returns of random actions, one episode each."""
+        key_env, key = jax.random.split(key)
+
+        def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
+            state, total, alive = carry
+            action = jax.random.uniform(key, (episodes, self.env.action_size), minval=-1.0)
+            state = self.env.step(state, action)
+            return (state, total + alive * state.reward, alive * (1 - state.done)), None
+
+        start = (
+            self.env.reset(_raw_keys(key_env, episodes)),
+            jnp.zeros(episodes),
+            jnp.ones(episodes),
+        )
+        (_, total, _), _ = jax.lax.scan(step, start, jax.random.split(key, self.episode_length))
+        return total
+
 
 def _time_first(x: jax.Array) -> tuple[int, ...]:
     """Return the shape of one trajectory in ``[unrolls, time, environments, ...]``."""

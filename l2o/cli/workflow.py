@@ -14,6 +14,7 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
         _add_baselines,
         _add_select,
         _add_score_sweep,
+        _add_tune,
         _add_transfer,
         _add_ablate,
         _add_report,
@@ -44,12 +45,7 @@ def _add_meta_train(stages: argparse._SubParsersAction) -> None:
 
 
 def _add_training_arguments(parser: argparse.ArgumentParser, shared: str) -> None:
-    parser.add_argument(
-        "--state",
-        type=Path,
-        metavar="DIR",
-        help="what a killed run resumes from (default OUT/.state)",
-    )
+    _add_state_argument(parser)
     parser.add_argument(
         "--devices", type=int, default=1, metavar="N", help=f"share the {shared} between devices"
     )
@@ -135,7 +131,15 @@ def _add_select(stages: argparse._SubParsersAction) -> None:
         stages, "select", "choose a checkpoint by its score on the validation tasks", _select
     )
     add_config_argument(parser)
-    parser.add_argument("--run", dest="series", type=Path, required=True, help="meta-training run")
+    parser.add_argument(
+        "--runs",
+        dest="series",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="the recipe's meta-training runs, .../seed_<seed>",
+    )
     parser.add_argument("--baselines", type=Path, required=True, help="folder of all baselines")
     add_out_argument(parser)
 
@@ -147,20 +151,56 @@ def _select(args: argparse.Namespace) -> None:
     select(load(args.config), args.series, args.baselines, args.out)
 
 
-def _add_transfer(stages: argparse._SubParsersAction) -> None:
-    text = "train Brax agents with the champion and with tuned classical optimizers"
-    parser = stage(stages, "transfer", text, _transfer)
+def _add_tune(stages: argparse._SubParsersAction) -> None:
+    text = "choose every optimizer's learning rate for the transfer, on the tuning tasks"
+    parser = stage(stages, "tune", text, _tune)
+    _add_sources(parser)
+    add_out_argument(parser)
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from l2o.config import load
+    from l2o.evaluation.transfer import Sources, tune_for_transfer
+
+    state = args.state or args.out / ".state"
+    tune_for_transfer(load(args.config), Sources(args.selection, args.runs), args.out, state)
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
     parser.add_argument("--selection", type=Path, required=True, help="folder of the selection")
-    parser.add_argument("--task", required=True, help="Brax task")
+    parser.add_argument(
+        "--runs", type=Path, required=True, help="folder with <recipe>/seed_<seed> of every recipe"
+    )
+    _add_state_argument(parser)
+
+
+def _add_state_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="what a killed run resumes from (default OUT/.state)",
+    )
+
+
+def _add_transfer(stages: argparse._SubParsersAction) -> None:
+    text = "train unseen agents with the champion and with everything it is compared with"
+    parser = stage(stages, "transfer", text, _transfer)
+    _add_sources(parser)
+    parser.add_argument("--tuned", type=Path, required=True, help="folder of `l2o tune`")
+    parser.add_argument("--task", required=True, help="test task")
+    parser.add_argument("--variant", help="an agent off the preset, from transfer.variants")
     add_out_argument(parser)
 
 
 def _transfer(args: argparse.Namespace) -> None:
     from l2o.config import load
-    from l2o.evaluation.transfer import transfer
+    from l2o.evaluation.transfer import Sources, transfer
 
-    transfer(load(args.config), args.selection, args.task, args.out)
+    state = args.state or args.out / ".state"
+    sources = Sources(args.selection, args.runs)
+    transfer(load(args.config), sources, args.tuned, args.task, args.out, state, args.variant)
 
 
 def _add_ablate(stages: argparse._SubParsersAction) -> None:

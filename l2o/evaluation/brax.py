@@ -38,6 +38,11 @@ class BraxLifetime:
     agent: PPO
     episodes: int = 16
 
+    @functools.cached_property
+    def _compiled(self) -> dict[tuple[Program, int], Any]:
+        """Programs that learn, by what they are compiled for: each can tell its memory."""
+        return {}
+
     @property
     def steps_per_update(self) -> int:
         """Environment steps of one agent update."""
@@ -78,14 +83,57 @@ class BraxLifetime:
             The agents, and per lane ``return`` (mean over the evaluation episodes) and
             ``episodes``, float32 ``[L]``.
         """
+        state = self.train(program, values, state, updates)
+        returns = self._evaluate(state)
+        return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
+
+    def train(self, program: Program, values: Tree, state: BraxState, updates: int) -> BraxState:
+        """Train for some updates; see :meth:`advance`."""
         for _ in range(updates):
             env_state, data, key_learn, key = self._collect(
                 state.params, state.normalizer, state.env_state, state.key
             )
             state = state._replace(env_state=env_state, key=key)
-            state = self._learn(program, values, state, data, key_learn)
-        returns = self._evaluate(state)
-        return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
+            state = self._compile(program, values, state, data, key_learn)(
+                values, state, data, key_learn
+            )
+        return state
+
+    def _compile(self, program: Program, *args: Tree) -> Any:
+        """Return the compiled program that learns with so many agents."""
+        key = (program, args[-1].shape[0])
+        if key not in self._compiled:
+            self._compiled[key] = self._learn.lower(self, program, *args).compile()
+        return self._compiled[key]
+
+    def peak_bytes(self, program: Program) -> float:
+        """Return the memory of learning per agent: arguments, results and temporary arrays.
+
+        NaN before agents have learned with that program, and where the backend does not tell.
+        """
+        found = [
+            (compiled.memory_analysis(), lanes)
+            for (known, lanes), compiled in self._compiled.items()
+            if known == program
+        ]
+        if not found or found[-1][0] is None:
+            return float("nan")
+        memory, lanes = found[-1]
+        used = memory.argument_size_in_bytes + memory.output_size_in_bytes
+        return (used - memory.alias_size_in_bytes + memory.temp_size_in_bytes) / lanes
+
+    def agent_bytes(self) -> int:
+        """Return roughly what one agent in training needs, to choose how many fit memory."""
+        config, agent = self.agent.config, self.agent
+        env_state = jax.eval_shape(agent.init_envs, jax.random.key(0))
+        params = jax.eval_shape(agent.init_params, jax.random.key(0))
+        normalizer = jax.eval_shape(agent.init_normalizer)
+        _, data = jax.eval_shape(agent.collect, params, normalizer, env_state, jax.random.key(0))
+        minibatch = config.batch_size * config.unroll_length
+        activations = 4 * minibatch * sum([*config.policy_layers, *config.value_layers])
+        # The batch and its shuffled copy; activations and their gradients; evaluation episodes.
+        evaluation = _bytes(env_state) * self.episodes // config.environments
+        return 2 * _bytes(data) + 3 * activations + _bytes(env_state) + evaluation
 
     @functools.partial(jax.jit, static_argnums=0)
     def _collect(
@@ -131,3 +179,7 @@ class BraxLifetime:
             state.params, state.normalizer, keys
         )
         return returns
+
+
+def _bytes(tree: Tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -8,8 +8,11 @@ from l2o.agents.ppo import PPO, PPOConfig
 from l2o.errors import ConfigError
 from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.evaluate import Budget
+from l2o.evaluation.memory import lanes_that_fit
 from l2o.settings import Transfer
 from l2o.tasks.brax import PPOSettings, make_env, published_settings
+
+_MOST_LANES = 128
 
 
 def ppo_settings(task: str, transfer: Transfer) -> PPOSettings:
@@ -46,7 +49,7 @@ def brax_lifetime(
     env = make_env(task, transfer.backend, settings.episode_length)
     lifetime = BraxLifetime(PPO(env, config, settings.episode_length), transfer.episodes)
     updates = -(-(env_steps or settings.env_steps) // lifetime.steps_per_update)
-    budget = Budget(updates, min(points or transfer.points, updates))
-    if jax.default_backend() == "cpu":  # one optimizer's seeds side by side
-        budget = dataclasses.replace(budget, lanes=transfer.seeds)
-    return lifetime, budget
+    # On a CPU one optimizer's seeds side by side: more do not pay.
+    wanted = transfer.seeds if jax.default_backend() == "cpu" else _MOST_LANES
+    lanes = lanes_that_fit(wanted, lifetime.agent_bytes())
+    return lifetime, Budget(updates, min(points or transfer.points, updates), lanes)

@@ -4,8 +4,9 @@ The one primitive behind baselines, checkpoint selection, transfer and ablations
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ from l2o.evaluation.candidates import Candidate, Family, Program, families
 from l2o.progress import Progress
 from l2o.runs import Run
 from l2o.seeding import key_for
+
+if TYPE_CHECKING:  # imports orbax, which most jobs do without
+    from l2o.evaluation.resume import BatchState, Resume
 
 Tree = Any
 CURVE_COLUMNS = {
@@ -60,6 +64,26 @@ class Budget:
     points: int = 20
     lanes: int = dataclasses.field(default_factory=lambda: 8 if _on_cpu() else 128)
 
+    @property
+    def every(self) -> int:
+        """Updates per point."""
+        return -(-self.updates // self.points)
+
+
+class Timing(NamedTuple):
+    """How long one point of a learning curve took."""
+
+    program: Program
+    lanes: int
+    seconds: float
+
+
+class _Batch(NamedTuple):
+    """Agents trained side by side: (candidate or -1, seed, values) of each."""
+
+    program: Program
+    lanes: list[tuple]
+
 
 def evaluate(
     task: str,
@@ -68,6 +92,8 @@ def evaluate(
     seeds: Sequence[int],
     budget: Budget,
     on_progress: Callable[[int, int, float], None] | None = None,
+    resume: "Resume | None" = None,
+    timings: list[Timing] | None = None,
 ) -> pd.DataFrame:
     """Train agents with every candidate and seed.
 
@@ -80,30 +106,65 @@ def evaluate(
         seeds: Seeds of the agents.
         budget: How long.
         on_progress: Called with points done, points in all, and the mean return of the last point.
+        resume: What a killed job continues from; by default it starts again.
+        timings: Gets the duration of every point.
 
     Returns:
         Learning curves, one row per candidate, seed and point; see ``CURVE_COLUMNS``.
     """
-    jobs = [
-        (family.program, lanes)
+    batches = [
+        _Batch(family.program, lanes)
         for family in families(candidates)
         for lanes in _batches(family, seeds, budget.lanes)
     ]
-    frames, done, total = [], 0, len(jobs) * budget.points
-    for program, lanes in jobs:
-        keys = jnp.stack([key_for(seed, "evaluate", task) for _, seed, _ in lanes])
-        values = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(value for *_, value in lanes))
-        every = -(-budget.updates // budget.points)
-        state = lifetime.init(program, values, keys, budget.points * every)
-        for point in range(1, budget.points + 1):
-            state, measured = lifetime.advance(program, values, state, every)
-            measured = {name: np.asarray(value) for name, value in measured.items()}
-            frames.append(_rows(task, lifetime, candidates, lanes, point * every, measured))
-            done += 1
+    frames, total = [], len(batches) * budget.points
+    for number, batch in enumerate(batches):
+
+        def show(point: int, score: float, done: int = number * budget.points) -> None:
             if on_progress:
-                on_progress(done, total, float(np.nanmean(measured["return"])))
+                on_progress(done + point, total, score)
+
+        lanes = [
+            (candidates[i].label, candidates[i].learning_rate, s)
+            for i, s, _ in batch.lanes
+            if i >= 0
+        ]
+        store = resume.batch(f"{task}_{number}", [budget, *lanes]) if resume else None
+        measured = _train(task, lifetime, batch, budget, show, store, timings)
+        frames.append(_rows(task, lifetime, candidates, batch.lanes, budget, measured))
     table = pd.concat(frames, ignore_index=True)
     return table.sort_values(["optimizer", "learning_rate", "seed", "update"], ignore_index=True)
+
+
+def _train(
+    task: str,
+    lifetime: Lifetime,
+    batch: "_Batch",
+    budget: Budget,
+    show: Callable[[int, float], None],
+    store: "BatchState | None",
+    timings: list[Timing] | None,
+) -> dict[str, np.ndarray]:
+    """Train one batch of agents; return what was measured, ``[points, lanes]``."""
+    keys = jnp.stack([key_for(seed, "evaluate", task) for _, seed, _ in batch.lanes])
+    values = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(value for *_, value in batch.lanes))
+    state = lifetime.init(batch.program, values, keys, budget.points * budget.every)
+    empty = np.full((budget.points, len(batch.lanes)), np.nan, np.float32)
+    measured = {name: empty.copy() for name in ("return", "episodes")}
+    first = 0
+    if store is not None:
+        first, state, measured = store.restore(state, measured)
+    for point in range(first, budget.points):
+        start = time.monotonic()
+        state, now = lifetime.advance(batch.program, values, state, budget.every)
+        for name, value in now.items():
+            measured[name][point] = value  # waits for the device
+        if timings is not None:
+            timings.append(Timing(batch.program, len(batch.lanes), time.monotonic() - start))
+        if store is not None:
+            store.save(point + 1, state, measured, last=point + 1 == budget.points)
+        show(point + 1, float(np.nanmean(measured["return"][point])))
+    return measured
 
 
 def _on_cpu() -> bool:
@@ -132,8 +193,9 @@ def _batches(family: Family, seeds: Sequence[int], lanes: int) -> list[list[tupl
         for i, member in enumerate(family.members)
         for seed in seeds
     ]
+    lanes = min(lanes, len(every))
     spare = -len(every) % lanes
-    every += [(None, *every[i % len(every)][1:]) for i in range(spare)]
+    every += [(-1, *every[i % len(every)][1:]) for i in range(spare)]
     return [every[start : start + lanes] for start in range(0, len(every), lanes)]
 
 
@@ -142,21 +204,24 @@ def _rows(
     lifetime: Lifetime,
     candidates: Sequence[Candidate],
     lanes: Sequence[tuple],
-    update: int,
+    budget: Budget,
     measured: dict[str, np.ndarray],
 ) -> pd.DataFrame:
-    """Return the table rows of one point of a batch of lanes."""
-    kept = [i for i, (member, *_) in enumerate(lanes) if member is not None]
+    """Return the table rows of a batch of lanes."""
+    kept = [i for i, (member, *_) in enumerate(lanes) if member >= 0]
     chosen = [candidates[lanes[i][0]] for i in kept]
-    return pd.DataFrame(
-        {
+    frames = []
+    for point in range(budget.points):
+        update = (point + 1) * budget.every
+        rows = {
             "task": task,
             "optimizer": [candidate.label for candidate in chosen],
             "learning_rate": [candidate.learning_rate for candidate in chosen],
             "seed": [lanes[i][1] for i in kept],
             "update": update,
             "env_steps": update * lifetime.steps_per_update,
-            "return": measured["return"][kept].astype(float),
-            "episodes": measured["episodes"][kept].astype(float),
+            "return": measured["return"][point, kept].astype(float),
+            "episodes": measured["episodes"][point, kept].astype(float),
         }
-    )
+        frames.append(pd.DataFrame(rows))
+    return pd.concat(frames, ignore_index=True)

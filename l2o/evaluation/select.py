@@ -19,38 +19,53 @@ from l2o.settings import Config
 
 SELECTION_SEED = 2_000_000
 """First seed used for selection; the champion's reported curves use others."""
+IDENTITY = ["meta_seed", "step"]
+"""Columns that name a checkpoint of the recipe."""
 
 
-def select(config: Config, series: Path, baselines: Path, out: Path) -> None:
-    """Evaluate every checkpoint on the validation tasks and choose one.
+def select(config: Config, series: Sequence[Path], baselines: Path, out: Path) -> None:
+    """Evaluate every checkpoint of every series on the validation tasks and choose one.
 
     Writes ``scores.parquet``, ``champion.safetensors``, ``untrained.safetensors``,
     ``champion.json``, ``comparison.parquet`` and ``run.json`` in ``out``.
 
     Args:
         config: The pipeline's configuration.
-        series: Folder of the meta-training run.
+        series: Folders of the recipe's meta-training runs, one per seed.
         baselines: Folder with a sub-folder of baseline results per task.
         out: Folder of the results.
     """
     tags = {"recipe": config.select.recipe, "scale": config.scale}
     with Run(out, stage="select", config=config.select.model_dump(), seed=0, tags=tags) as run:
+        checkpoints = _checkpoints(series)
         candidates = [
-            resolve(str(path), None, label=path.stem) for path in checkpoint_series(series)
+            resolve(str(path), None, label=f"{seed}/{step}")
+            for (seed, step), path in checkpoints.items()
         ]
         with run.phase("score"):
             scores = score_checkpoints(config, candidates, baselines, run)
-        scores["step"] = scores.pop("optimizer").str.removeprefix("step_").astype(int)
-        scores = scores.sort_values(["task", "step"], ignore_index=True)
-        ranking = scores.groupby("step")["score"].mean()
-        best = int(ranking.idxmax())
+        identity = scores.pop("optimizer").str.split("/", expand=True).astype(int)
+        scores[IDENTITY] = identity
+        scores = scores.sort_values(["task", *IDENTITY], ignore_index=True)
+        ranking = scores.groupby(IDENTITY)["score"].mean()
+        best = ranking.idxmax()
         write_table(out / "scores.parquet", scores)
-        champion = _publish(config, series, best, float(ranking[best]), out)
+        paths = {"champion": checkpoints[best], "untrained": checkpoints[best[0], 0]}
+        champion = _publish(config, paths, float(ranking[best]), out)
         with run.phase("compare"):
             comparison = _compare(config, out, run)
         write_table(out / "comparison.parquet", comparison)
-        run.summary({"outer_step": best, "score": float(ranking[best])})
+        run.summary({"outer_step": best[1], "score": float(ranking[best])})
         write_json(out / "champion.json", champion)
+
+
+def _checkpoints(series: Sequence[Path]) -> dict[tuple[int, int], Path]:
+    """Return the checkpoints by seed and outer step."""
+    return {
+        (int(folder.name.removeprefix("seed_")), int(path.stem.removeprefix("step_"))): path
+        for folder in series
+        for path in checkpoint_series(folder)
+    }
 
 
 def score_checkpoints(
@@ -116,12 +131,11 @@ def _level(reference: pd.DataFrame, name: str) -> tuple[float, float]:
     return finals.mean(), finals.std(ddof=1) / np.sqrt(len(finals))
 
 
-def _publish(config: Config, series: Path, step: int, score: float, out: Path) -> Mapping:
+def _publish(config: Config, paths: Mapping[str, Path], score: float, out: Path) -> Mapping:
     """Copy the chosen checkpoint and the untrained one; describe the choice."""
-    paths = {"champion": f"step_{step:06d}", "untrained": "step_000000"}
-    for name, stem in paths.items():
+    for name, path in paths.items():
         out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(series / "checkpoints" / f"{stem}.safetensors", out / f"{name}.safetensors")
+        shutil.copyfile(path, out / f"{name}.safetensors")
     champion = out / "champion.safetensors"
     _, _, metadata = load_weights(champion)
     return metadata | {

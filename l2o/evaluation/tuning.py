@@ -1,7 +1,7 @@
 """Equal tuning: every optimizer tries the same learning rates, on the same seeds."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -11,6 +11,47 @@ from l2o.evaluation.statistics import best_learning_rates, final_returns
 
 TUNING_SEED = 1_000_000
 """First seed used for tuning; no learning curve that is reported uses seeds this large."""
+TUNING_COLUMNS = {
+    "task": "name of the task",
+    "optimizer": "label of the optimizer",
+    "learning_rate": "a rate of the grid",
+    "mean": "mean final return over seeds, NaN if any agent diverged",
+    "seeds": "how many",
+}
+
+
+def grid_finals(
+    task: str,
+    lifetime: Lifetime,
+    candidates: Sequence[Candidate],
+    learning_rates: Sequence[float],
+    seeds: int,
+    budget: Budget,
+    on_progress: Callable[[int, int, float], None] | None = None,
+    **options: object,
+) -> pd.DataFrame:
+    """Train agents with every candidate at every rate of the grid.
+
+    Args:
+        task: Task to tune on.
+        lifetime: How its agents are trained.
+        candidates: The optimizers; their own learning rates are ignored.
+        learning_rates: The grid.
+        seeds: Seeds of each grid point.
+        budget: How long agents are trained.
+        on_progress: See :func:`l2o.evaluation.evaluate.evaluate`.
+        **options: More of its arguments.
+
+    Returns:
+        See :func:`l2o.evaluation.statistics.final_returns`.
+    """
+    grid = [
+        dataclasses.replace(candidate, learning_rate=rate)
+        for candidate in candidates
+        for rate in learning_rates
+    ]
+    trials = range(TUNING_SEED, TUNING_SEED + seeds)
+    return final_returns(evaluate(task, lifetime, grid, trials, budget, on_progress, **options))
 
 
 def tune(
@@ -34,21 +75,43 @@ def tune(
         on_progress: See :func:`l2o.evaluation.evaluate.evaluate`.
 
     Returns:
-        The candidates with the learning rates chosen, and the whole grid: ``task, optimizer,
-        learning_rate, mean, seeds``.
+        The candidates with the learning rates chosen, and the whole grid, see ``TUNING_COLUMNS``.
 
     Raises:
         ResultsError: A candidate diverged at every learning rate.
     """
-    grid = [
-        dataclasses.replace(candidate, learning_rate=rate)
-        for candidate in candidates
-        for rate in learning_rates
-    ]
-    trials = range(TUNING_SEED, TUNING_SEED + seeds)
-    finals = final_returns(evaluate(task, lifetime, grid, trials, budget, on_progress))
+    finals = grid_finals(task, lifetime, candidates, learning_rates, seeds, budget, on_progress)
     best = best_learning_rates(finals).set_index("optimizer")["learning_rate"]
     tuned = [dataclasses.replace(c, learning_rate=float(best[c.label])) for c in candidates]
+    return tuned, grid_table(finals)
+
+
+def grid_table(finals: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of every grid point; see ``TUNING_COLUMNS``."""
     groups = finals.groupby(["task", "optimizer", "learning_rate"])["final"]
-    table = groups.agg(mean=lambda x: x.mean(skipna=False), seeds="size").reset_index()
-    return tuned, table
+    return groups.agg(mean=lambda x: x.mean(skipna=False), seeds="size").reset_index()
+
+
+def rates_over_tasks(finals: pd.DataFrame, zeros: Mapping[str, float]) -> dict[str, float]:
+    """Choose each optimizer's learning rate by its mean score over several tasks.
+
+    A task's score is 0 for a random policy and 1 for the best mean of the whole grid there, so that
+    every task counts alike.
+
+    Args:
+        finals: Final returns of the grid on all tasks.
+        zeros: Return of a random policy, by task.
+
+    Returns:
+        Learning rates by label.
+
+    Raises:
+        ResultsError: A candidate diverged at every learning rate, on one task or another.
+    """
+    means = grid_table(finals)
+    ones = means.groupby("task")["mean"].max()
+    zero = finals["task"].map(zeros)
+    unit = (finals["task"].map(ones) - zero).clip(lower=1e-6)
+    scores = finals.assign(final=(finals["final"] - zero) / unit, task="the tuning tasks")
+    best = best_learning_rates(scores)
+    return dict(zip(best["optimizer"], map(float, best["learning_rate"]), strict=True))

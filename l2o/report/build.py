@@ -102,9 +102,18 @@ def _tables(run: Results) -> dict[str, Any]:
         "toy": tables.final_returns(run),
         "toy_comparisons": tables.champion_comparisons(_toy_curves(run)),
         "meta_training": tables.meta_training(run),
-        "tuning": {task: tables.tuning(part) for task, part in run.baselines.items()},
-        "transfer_tuning": {task: tables.tuning(part) for task, part in run.transfer.items()},
-        "transfer": {task: tables.transfer(part) for task, part in run.transfer.items()},
+        "tuning": {
+            task: tables.tuning(part.tuning, tables.chosen_rates(part.curves))
+            for task, part in run.baselines.items()
+        },
+        "transfer_tuning": _transfer_tuning(run),
+        "transfer": {
+            task: tables.transfer(part, _budget(run)) for task, part in run.transfer.items()
+        },
+        "off_preset": tables.champion_comparisons(
+            {f"{task}, {variant}": part.curves for (task, variant), part in run.off_preset.items()}
+        ),
+        "optimizer_costs": tables.optimizer_costs(run.transfer),
         "transfer_comparisons": tables.champion_comparisons(
             {task: part.curves for task, part in run.transfer.items()}
         ),
@@ -112,6 +121,24 @@ def _tables(run: Results) -> dict[str, Any]:
     if run.selection is not None:
         found["selection"] = tables.selection(run.selection)
     return found
+
+
+def _transfer_tuning(run: Results) -> dict[str, tables.Table]:
+    """Return the grids behind the transfer: of the tuning tasks, and of oracles."""
+    found = {}
+    if run.tuning is not None and run.transfer:
+        rates = tables.chosen_rates(next(iter(run.transfer.values())).curves)
+        for task, grid in run.tuning.groupby("task", sort=False):
+            found[f"{task} (for the transfer)"] = tables.tuning(grid, rates)
+    for task, part in run.transfer.items():
+        if not part.oracle.empty:
+            oracle = part.controls[part.controls["tuning"] == "oracle"]
+            found[f"{task} (oracle)"] = tables.tuning(part.oracle, tables.chosen_rates(oracle))
+    return found
+
+
+def _budget(run: Results) -> int:
+    return 0 if run.tuning is None else tables.tuning_budget(run.tuning)
 
 
 def _toy_curves(run: Results) -> dict[str, pd.DataFrame]:
@@ -149,7 +176,7 @@ def _drawings(run: Results) -> Iterator[Drawing]:
     if run.meta_training:
         yield from _meta_training_drawings(run)
     if run.selection is not None:
-        figure = figures.selection(run.selection.scores, run.selection.champion["outer_step"])
+        figure = figures.selection(run.selection.scores, run.selection.champion)
         yield Drawing("selection", figure, "Validation score of every checkpoint")
     for task, evaluation in run.transfer.items():
         figure = figures.learning_curves(evaluation.curves, f"{task} (test)")

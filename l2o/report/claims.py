@@ -70,7 +70,7 @@ def _toy_group(results: Results, task: str) -> Group:
 
 
 def _transfer_group(results: Results, task: str) -> Group:
-    tuned_on = results.config.transfer.tuning_task
+    tuned_on = listing(results.config.transfer.tuning_tasks)
     note = (
         "Never seen in meta-training or selection. Every optimizer, the champion and its untrained "
         f"initialisation included, has its learning rate tuned on {tuned_on} with the same budget."

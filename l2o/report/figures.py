@@ -85,26 +85,38 @@ def meta_training(
     return figure
 
 
-def selection(scores: pd.DataFrame, champion_step: int) -> Figure:
-    """Draw the score of every checkpoint: per validation task and their mean."""
+def selection(scores: pd.DataFrame, champion: Mapping[str, int]) -> Figure:
+    """Draw the score of every checkpoint: the mean over validation tasks, a line per series.
+
+    Where there is one series, the tasks are lines of their own, too.
+
+    Args:
+        scores: Of all checkpoints, per task.
+        champion: ``seed`` and ``outer_step`` of the winner.
+    """
     with matplotlib.rc_context(MATPLOTLIB):
         figure, axes = _axes("Score of every checkpoint", "outer step", "score")
-        mean = scores.groupby("step")["score"].mean()
-        axes.axhline(0, color=QUIET, lw=0.9, ls=(0, (4, 3)))
-        axes.axhline(1, color=QUIET, lw=0.9, ls=(0, (4, 3)))
+        for level in (0, 1):
+            axes.axhline(level, color=QUIET, lw=0.9, ls=(0, (4, 3)))
         ends = []
-        tasks = scores["task"].unique()
+        means = scores.groupby(["meta_seed", "step"])["score"].mean()
+        series = means.index.unique("meta_seed")
+        tasks = scores["task"].unique() if len(series) == 1 else ()
         for position, task in enumerate(tasks if len(tasks) > 1 else ()):
             part = scores[scores["task"] == task].sort_values("step")
             line = optimizer_line(task, position)
             _draw(axes, part["step"], part["score"], line, marker=".")
             ends.append((part["step"], part["score"], task, line.colour))
-        label = "mean" if len(tasks) > 1 else tasks[0]
-        _draw(axes, mean.index, mean, CHAMPION, marker=".")
-        ends.append((pd.Series(mean.index), mean, label, CHAMPION.colour))
-        if champion_step in mean.index:
+        for position, seed in enumerate(series):
+            mean = means[seed]
+            line = CHAMPION if seed == champion["seed"] else optimizer_line("", position)
+            label = f"seed {seed}" if len(series) > 1 else "mean"
+            _draw(axes, mean.index, mean, line, marker=".")
+            ends.append((pd.Series(mean.index), mean, label, line.colour))
+        winner = (champion["seed"], champion["outer_step"])
+        if winner in means.index:
             place = {"ms": 11, "mew": 2, "mfc": "none", "color": CHAMPION.colour, "zorder": 5}
-            axes.plot([champion_step], [mean[champion_step]], "o", **place)
+            axes.plot([winner[1]], [means[winner]], "o", **place)
         _mark_units(axes)
         _steps_axis(axes)
         _label_ends(axes, ends)

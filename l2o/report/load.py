@@ -17,7 +17,8 @@ from l2o.settings import Config
 # The columns of l2o.evaluation.evaluate.CURVE_COLUMNS that are used here; that module loads jax.
 CURVE_COLUMNS = ("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return")
 TUNING_COLUMNS = ("task", "optimizer", "learning_rate", "mean", "seeds")
-SCORE_COLUMNS = ("task", "step", "final", "se", "seeds", "score")
+COST_COLUMNS = ("optimizer", "seconds", "share", "peak_bytes")
+SCORE_COLUMNS = ("task", "meta_seed", "step", "final", "se", "seeds", "score")
 SUMMARY_COLUMNS = (
     *("variant", "recipe", "meta_seed", "task", "role", "stage"),
     *("mean", "se", "low", "high", "seeds"),
@@ -31,6 +32,23 @@ class Evaluation:
 
     curves: pd.DataFrame
     tuning: pd.DataFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """Optimizers on one test task.
+
+    Attributes:
+        curves: At the learning rates of the tuning tasks, and a random policy.
+        controls: At other rates, with a column ``tuning``: ``none`` or ``oracle``.
+        oracle: The grid on the test task itself; no rows if that was not asked for.
+        costs: Time and memory.
+    """
+
+    curves: pd.DataFrame
+    controls: pd.DataFrame
+    oracle: pd.DataFrame
+    costs: pd.DataFrame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +77,9 @@ class Results:
         baselines: By toy task.
         meta_training: Metrics by recipe and seed.
         selection: None if not run.
+        tuning: The grid on the transfer's tuning tasks; None if not run.
         transfer: By test task.
+        off_preset: Agents off the preset, by test task and variant; those that were run.
         ablations: By name.
         jobs: Records of all jobs, oldest first.
         missing: Folders of the jobs that were not run, relative to the scale's.
@@ -69,7 +89,9 @@ class Results:
     baselines: dict[str, Evaluation]
     meta_training: dict[tuple[str, int], pd.DataFrame]
     selection: Selection | None
-    transfer: dict[str, Evaluation]
+    tuning: pd.DataFrame | None
+    transfer: dict[str, Transfer]
+    off_preset: dict[tuple[str, str], Transfer]
     ablations: dict[str, AblationResults]
     jobs: list[Job]
     missing: list[str]
@@ -119,9 +141,23 @@ def load(folder: Path) -> Results:
         },
         meta_training=_read_meta_training(settings, absent),
         selection=next((_read_selection(path) for _, path in absent.present("", ["select"])), None),
+        tuning=next(
+            (
+                _read_rows(p / "tuning.parquet", TUNING_COLUMNS)
+                for _, p in absent.present("", ["tune"])
+            ),
+            None,
+        ),
         transfer={
-            task: _read_evaluation(path)
+            task: _read_transfer(path)
             for task, path in absent.present("transfer", settings.transfer.tasks)
+        },
+        off_preset={
+            (task, variant): _read_transfer(path)
+            for task in settings.transfer.variant_tasks
+            for variant, path in _Absent(folder).present(
+                f"transfer_variants/{task}", settings.transfer.variants
+            )
         },
         ablations={
             name: _read_ablation(path, settings.toy_evaluation_tasks)
@@ -154,7 +190,7 @@ def _read_meta_training(settings: Config, absent: _Absent) -> dict[tuple[str, in
     for recipe, definition in settings.recipes.items():
         columns = ["step", "meta_gradient_norm", "skipped_steps"]
         columns += [f"{task.task}/return" for task in definition.tasks]
-        folders = [f"seed_{seed}" for seed in settings.meta_seeds]
+        folders = [f"seed_{seed}" for seed in settings.training_seeds(recipe)]
         for name, path in absent.present(f"meta_train/{recipe}", folders):
             table = _read_rows(path / "metrics.parquet", columns)
             runs[recipe, int(name.removeprefix("seed_"))] = table
@@ -165,6 +201,15 @@ def _read_evaluation(folder: Path) -> Evaluation:
     return Evaluation(
         curves=_read_rows(folder / "curves.parquet", CURVE_COLUMNS),
         tuning=_read_rows(folder / "tuning.parquet", TUNING_COLUMNS),
+    )
+
+
+def _read_transfer(folder: Path) -> Transfer:
+    return Transfer(
+        curves=_read_rows(folder / "curves.parquet", CURVE_COLUMNS),
+        controls=read_table(folder / "controls.parquet", (*CURVE_COLUMNS, "tuning")),
+        oracle=read_table(folder / "oracle.parquet", TUNING_COLUMNS),
+        costs=_read_rows(folder / "costs.parquet", COST_COLUMNS),
     )
 
 

@@ -1,13 +1,14 @@
 """The tables of the report."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from l2o.report import compare
 from l2o.report.compare import Comparison
-from l2o.report.load import Evaluation, Results, Selection
+from l2o.report.load import Results, Selection, Transfer
 from l2o.report.text import NOTHING, TIMES, count, interval, number, optimizer_name, rate
 
 
@@ -57,14 +58,49 @@ def final_returns(results: Results) -> Table:
     return Table(("optimizer", "learning rate", *_STATISTICS), groups)
 
 
-def transfer(evaluation: Evaluation) -> Table:
-    """Return final returns on one test task, with what was spent on each learning rate."""
-    trials = evaluation.tuning.groupby("optimizer")["seeds"].sum()
-    rows = [
-        _return_row(row, f"{trials.get(row['optimizer'], 0):g}")
-        for row in _summaries(evaluation.curves)
-    ]
-    return Table(("optimizer", "learning rate", *_STATISTICS, "tuning trials"), {"": rows})
+def transfer(evaluation: Transfer, trials: int) -> Table:
+    """Return final returns on one test task: tuned, untuned, and tuned on the task itself.
+
+    Args:
+        evaluation: The results.
+        trials: Lifetimes that each optimizer spent on its learning rate.
+    """
+    groups = {"": [_return_row(row, str(trials)) for row in _summaries(evaluation.curves)]}
+    titles = {
+        "none": ("learned optimizers at the rate of their meta-training", "0"),
+        "oracle": ("oracle: tuned on this very task", str(trials)),
+    }
+    for tuning, (title, spent) in titles.items():
+        curves = evaluation.controls[evaluation.controls["tuning"] == tuning]
+        if not curves.empty:
+            groups[title] = [_return_row(row, spent) for row in _summaries(curves)]
+    return Table(("optimizer", "learning rate", *_STATISTICS, "tuning trials"), groups)
+
+
+def optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
+    """Return time and memory per optimizer and task."""
+    groups = {
+        task: [
+            Row(
+                (
+                    optimizer_name(row["optimizer"]),
+                    number(row["seconds"]),
+                    f"{100 * row['share']:.1f}%" if math.isfinite(row["share"]) else NOTHING,
+                    number(row["peak_bytes"] / 2**20),
+                ),
+                marked=row["optimizer"] == "champion",
+            )
+            for _, row in compare.in_order(evaluation.costs).iterrows()
+        ]
+        for task, evaluation in evaluations.items()
+    }
+    head = ("optimizer", "s per million steps", "optimizer's share", "MiB per agent")
+    return Table(head, groups)
+
+
+def tuning_budget(table: pd.DataFrame) -> int:
+    """Return how many lifetimes each optimizer of a grid spent on its learning rate."""
+    return int(table.groupby("optimizer")["seeds"].sum().max())
 
 
 def _summaries(curves: pd.DataFrame) -> list[pd.Series]:
@@ -127,19 +163,23 @@ def _comparison_row(name: str, comparison: Comparison) -> Row:
 
 
 def selection(chosen: Selection) -> Table:
-    """Return checkpoints x validation tasks; the winner is marked."""
-    tasks = list(chosen.scores["task"].unique())
-    cells = {(row["step"], row["task"]): row for _, row in chosen.scores.iterrows()}
-    rows = []
-    for step, mean in chosen.scores.groupby("step")["score"].mean().items():
-        wins = step == chosen.champion["outer_step"]
+    """Return checkpoints x validation tasks, a group per series; the winner is marked."""
+    scores, champion = chosen.scores, chosen.champion
+    tasks = list(scores["task"].unique())
+    cells = {(row["meta_seed"], row["step"], row["task"]): row for _, row in scores.iterrows()}
+    means = scores.groupby(["meta_seed", "step"])["score"].mean()
+    several = scores["meta_seed"].nunique() > 1
+    groups: dict[str, list[Row]] = {}
+    for (seed, step), mean in means.items():
+        wins = (seed, step) == (champion["seed"], champion["outer_step"])
         name = f"{step:,}" + (" (untrained)" if step == 0 else "")
         row = [name + (" \N{BLACK STAR}" if wins else "")]
         for task in tasks:
-            row += _score_cells(cells.get((step, task)))
-        rows.append(Row((*row, number(mean)), marked=wins))
+            row += _score_cells(cells.get((seed, step, task)))
+        title = f"meta-training seed {seed}" if several else ""
+        groups.setdefault(title, []).append(Row((*row, number(mean)), marked=wins))
     head = [title for task in tasks for title in (f"{task}: final return ± s.e.", "score")]
-    return Table(("outer step", *head, "mean score"), {"": rows})
+    return Table(("outer step", *head, "mean score"), groups)
 
 
 def _score_cells(row: pd.Series | None) -> list[str]:
@@ -195,18 +235,27 @@ def ablation(summary: pd.DataFrame, names: Mapping[str, str]) -> Table:
     return Table(("variant", "stage", *_STATISTICS), groups, words=2)
 
 
-def tuning(evaluation: Evaluation) -> Table:
-    """Return the grid of learning rates: mean final returns, the chosen ones in the last column."""
-    grid = compare.in_order(evaluation.tuning)
-    rates = sorted(grid["learning_rate"].unique())
-    chosen = evaluation.curves.groupby("optimizer")["learning_rate"].first()
+def tuning(grid: pd.DataFrame, rates: Mapping[str, float]) -> Table:
+    """Return a grid of learning rates: mean final returns, the chosen ones in the last column.
+
+    Args:
+        grid: Of one task.
+        rates: The chosen rates by label.
+    """
+    grid = compare.in_order(grid)
+    tried = sorted(grid["learning_rate"].unique())
     rows = []
     for label, part in grid.groupby("optimizer", sort=False):
         means = part.set_index("learning_rate")["mean"]
-        tried = (number(means.get(value)) for value in rates)
-        picked = _chosen(chosen.get(label), list(means.index))
-        rows.append(Row((optimizer_name(label), *tried, _trials(part), picked)))
-    return Table(("optimizer", *map(rate, rates), "trials", "chosen"), {"": rows})
+        cells = (number(means.get(value)) for value in tried)
+        picked = _chosen(rates.get(label), list(means.index))
+        rows.append(Row((optimizer_name(label), *cells, _trials(part), picked)))
+    return Table(("optimizer", *map(rate, tried), "trials", "chosen"), {"": rows})
+
+
+def chosen_rates(curves: pd.DataFrame) -> dict[str, float]:
+    """Return the learning rate of every optimizer, as its curves say."""
+    return curves.groupby("optimizer")["learning_rate"].first().to_dict()
 
 
 def _trials(part: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from l2o.stages import code_version, settings_version
 FOLDER = Path(__file__).parents[2] / "config"
 SCALES = ("smoke", "quick", "paper")
 STAGES = (
-    *("baselines", "meta_train", "sweep", "score_sweep", "select", "transfer", "ablate"),
+    *("baselines", "meta_train", "sweep", "score_sweep", "select", "tune", "transfer", "ablate"),
     *("report", "track"),
 )
 
@@ -143,9 +143,9 @@ def test_recipe_of_its_own(tmp_path):
             "meta-training set and test tasks .* overlap: small_dense_short",
         ),
         (
-            "transfer.tuning_task",
-            "inverted_double_pendulum",
-            "transfer.tuning_task and test tasks overlap: inverted_double_pendulum",
+            "transfer.tuning_tasks",
+            ["inverted_double_pendulum"],
+            "transfer.tuning_tasks and test tasks overlap: inverted_double_pendulum",
         ),
         ("select.tasks", ["small_sparse_long"], "toy_tasks lacks the budget of small_sparse_long"),
         ("baselines.optimizers", ["sign"], "baselines.optimizers must hold adam"),
@@ -327,6 +327,7 @@ JOBS = [
     ("sweep", "meta_learning_rate/meta_learning_rate~0.001/seed~1"),
     ("score_sweep", "meta_learning_rate"),
     ("select", ""),
+    ("tune", ""),
     ("transfer", ""),
     ("ablate", "inductive_bias"),
     ("ablate", "pipeline_training"),
@@ -340,7 +341,10 @@ EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
     ("path", "value", "changed"),
     [
         ("transfer.seeds", 5, {"transfer"}),
-        ("transfer.ppo.epochs", 2, {"transfer"}),
+        ("transfer.ppo.epochs", 2, {"tune", "transfer"}),
+        ("transfer.oracle", True, {"transfer"}),
+        ("transfer.learning_rates", [0.1], {"tune"}),
+        ("transfer.tasks", ["reacher"], set()),
         ("recipes.linear.unroll", 4, {"meta_train linear"}),
         ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"} | SWEEP),
         ("toy_tasks.catch.updates", 40, {"baselines catch", SCORES} | EVALUATIONS),
@@ -348,7 +352,7 @@ EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
         (
             "baselines.optimizers",
             ["adam", "sign"],
-            {"baselines catch", "baselines small_dense_short", "transfer"},
+            {"baselines catch", "baselines small_dense_short", "tune", "transfer"},
         ),
         ("select.seeds", 4, {"select", SCORES}),
         ("sweeps.meta_learning_rate.recipe", "linear", SWEEP),
@@ -356,7 +360,8 @@ EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
         ("sweeps.meta_learning_rate.devices", 2, set()),
         ("sweeps.meta_learning_rate.checkpoints", "last", {SCORES}),
         ("evaluation_seeds", 4, EVALUATIONS - {"select"}),
-        ("meta_seeds", [0, 1], EVALUATIONS - {"select"}),
+        ("meta_seeds", [0, 1], EVALUATIONS),
+        ("select.meta_seeds", [0, 1], {"select"}),
         ("ablations.inductive_bias.question", "What?", set()),
     ],
 )

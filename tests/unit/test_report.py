@@ -107,14 +107,29 @@ def write_evaluation(folder: Path, stage: str, task: str, finals: dict, tuned_on
     write_record(folder, stage, task=task)
 
 
-def write_selection(folder: Path, tasks: list[str], validation: list[str]) -> None:
+def write_transfer(folder: Path, task: str, **tags) -> None:
+    curves = make_curves(task, FINALS)
+    write_table(folder / "curves.parquet", curves)
+    own = curves[curves["optimizer"] == "champion"]
+    own = own.assign(learning_rate=0.02, tuning="none")
+    best = curves.assign(learning_rate=0.01, tuning="oracle")
+    write_table(folder / "controls.parquet", pd.concat([own, best]))
+    write_table(folder / "oracle.parquet", make_tuning(task, FINALS))
+    costs = {"task": task, "optimizer": list(FINALS), "seconds": 31.0, "share": 0.123}
+    write_table(folder / "costs.parquet", pd.DataFrame(costs | {"peak_bytes": 2.0**21}))
+    write_record(folder, "transfer", task=task, **tags)
+
+
+def write_selection(folder: Path, settings: Config) -> None:
+    tasks, validation = settings.toy_evaluation_tasks, settings.select.tasks
     steps = range(0, 201, 20)
     scores = [
-        (task, step, 5 + step / 50, 0.21, 4, step / 180 if step < 160 else 0.6)
+        (task, seed, step, 5 + step / 50, 0.21, 4, (step / 180 if step < 160 else 0.6) - seed / 10)
         for task in validation
+        for seed in settings.selection_seeds
         for step in steps
     ]
-    columns = ["task", "step", "final", "se", "seeds", "score"]
+    columns = ["task", "meta_seed", "step", "final", "se", "seeds", "score"]
     write_table(folder / "scores.parquet", pd.DataFrame(scores, columns=columns))
     learned = {name: FINALS[name] for name in ("champion", "untrained")}
     write_table(folder / "comparison.parquet", pd.concat([make_curves(t, learned) for t in tasks]))
@@ -165,11 +180,19 @@ def write_results(root: Path, scale: str = "quick") -> Path:
     for task in tasks:
         write_evaluation(root / "baselines" / task, "baselines", task, classical, task)
     for recipe in settings.recipes:
-        write_meta_training(root / "meta_train" / recipe / "seed_0", recipe, tasks[0])
-    write_selection(root / "select", tasks, settings.select.tasks)
+        for seed in settings.training_seeds(recipe):
+            write_meta_training(root / "meta_train" / recipe / f"seed_{seed}", recipe, tasks[0])
+    write_selection(root / "select", settings)
     for task in settings.transfer.tasks:
-        tuned_on = settings.transfer.tuning_task
-        write_evaluation(root / "transfer" / task, "transfer", task, FINALS, tuned_on)
+        write_transfer(root / "transfer" / task, task)
+    for task in settings.transfer.variant_tasks:
+        for variant in settings.transfer.variants:
+            folder = root / "transfer_variants" / task / variant
+            write_transfer(folder, task, variant=variant)
+    grids = [make_tuning(task, FINALS) for task in settings.transfer.tuning_tasks]
+    write_table(root / "tune" / "tuning.parquet", pd.concat(grids))
+    write_json(root / "tune" / "tuned.json", RATES)
+    write_record(root / "tune", "tune")
     for name in settings.ablations:
         write_ablation(root / "ablations" / name, settings, name)
     return root

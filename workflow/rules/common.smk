@@ -37,6 +37,7 @@ wildcard_constraints:
     ablation=r"[a-z0-9_]+",
     sweep=r"[a-z0-9_]+",
     row=r"[^~]+~.+",
+    variant=r"[a-z0-9_]+",
     seed=r"\d+",
 
 
@@ -55,6 +56,11 @@ def get_priority(wildcards):
     if wildcards.recipe == CFG.select.recipe:
         return 10
     return sum(wildcards.recipe in ablation.recipes for ablation in CFG.ablations.values())
+
+
+def get_meta_training(recipe):
+    seeds = CFG.training_seeds(recipe)
+    return get_run_records("meta_train/{recipe}/seed_{seed}", recipe=recipe, seed=seeds)
 
 
 def get_ablation_runs(wildcards):
@@ -80,13 +86,29 @@ def get_sweep_folder(path):
     return get_folder(path, path.count("~") + 1)
 
 
+def get_contenders(wildcards):
+    """Everything that takes part in the transfer evaluation."""
+    files = {
+        name: f"{RESULTS}/select/{file}"
+        for name, file in (
+            ("champion", "champion.json"),
+            ("weights", "champion.safetensors"),
+            ("untrained", "untrained.safetensors"),
+        )
+    }
+    others = [
+        f"{RESULTS}/meta_train/{recipe}/seed_{CFG.training_seeds(recipe)[0]}/run.json"
+        for recipe in CFG.transfer.recipes
+    ]
+    return files | ({"others": others} if others else {})
+
+
 def get_all_runs(wildcards):
     return [
         *get_run_records("baselines/{task}", task=CFG.toy_evaluation_tasks),
-        *get_run_records(
-            "meta_train/{recipe}/seed_{seed}", recipe=CFG.recipes, seed=CFG.meta_seeds
-        ),
+        *(record for recipe in CFG.recipes for record in get_meta_training(recipe)),
         *get_run_records("select"),
+        *get_run_records("tune"),
         *get_run_records("transfer/{task}", task=CFG.transfer.tasks),
         *get_run_records("ablations/{name}", name=CFG.ablations),
     ]

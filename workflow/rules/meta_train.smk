@@ -26,7 +26,5 @@ rule meta_train_run:
 
 rule meta_train:
     input:
-        get_run_records(
-            "meta_train/{recipe}/seed_{seed}", recipe=CFG.select.recipe, seed=CFG.meta_seeds
-        ),
+        get_meta_training(CFG.select.recipe),
     localrule: True

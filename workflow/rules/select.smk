@@ -1,7 +1,9 @@
 rule select:
     input:
         config=ancient(CONFIG),
-        run=f"{RESULTS}/meta_train/{CFG.select.recipe}/seed_{CFG.meta_seeds[0]}/run.json",
+        runs=get_run_records(
+            "meta_train/{recipe}/seed_{seed}", recipe=CFG.select.recipe, seed=CFG.selection_seeds
+        ),
         baselines=get_run_records("baselines/{task}", task=CFG.select.tasks),
     output:
         run=f"{RESULTS}/select/run.json",
@@ -18,12 +20,12 @@ rule select:
         mem_mb=4000,
     params:
         out=subpath(output.run, parent=True),
-        series=subpath(input.run, parent=True),
+        series=lambda wildcards, input: [get_folder(run, 1) for run in input.runs],
         baselines=lambda wildcards, input: get_folder(input.baselines[0], 2),
         settings=settings_version(CFG, "select"),
         code=code_version("select"),
     message:
         "Choosing a checkpoint on the validation tasks"
     shell:
-        "l2o select --config {input.config:q} --run {params.series:q}"
+        "l2o select --config {input.config:q} --runs {params.series:q}"
         " --baselines {params.baselines:q} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -1,13 +1,43 @@
+rule tune:
+    input:
+        unpack(get_contenders),
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/tune/run.json",
+        tuning=f"{RESULTS}/tune/tuning.parquet",
+        tuned=f"{RESULTS}/tune/tuned.json",
+    log:
+        f"{RESULTS}/logs/tune.log",
+    priority: 10
+    threads: 1
+    resources:
+        mem_mb=8000,
+    params:
+        out=subpath(output.run, parent=True),
+        selection=subpath(input.champion, parent=True),
+        runs=f"{RESULTS}/meta_train",
+        # Not an output: Snakemake would delete what a killed job resumes from.
+        state=f"{RESULTS}/.state/tune",
+        settings=settings_version(CFG, "tune"),
+        code=code_version("tune"),
+    message:
+        "Tuning every learning rate for the transfer"
+    shell:
+        "l2o tune --config {input.config:q} --selection {params.selection:q} --runs {params.runs:q}"
+        " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
 rule transfer_task:
     input:
+        unpack(get_contenders),
         config=ancient(CONFIG),
-        champion=f"{RESULTS}/select/champion.json",
-        weights=f"{RESULTS}/select/champion.safetensors",
-        untrained=f"{RESULTS}/select/untrained.safetensors",
+        tuned=f"{RESULTS}/tune/tuned.json",
     output:
         run=f"{RESULTS}/transfer/{{task}}/run.json",
         curves=f"{RESULTS}/transfer/{{task}}/curves.parquet",
-        tuning=f"{RESULTS}/transfer/{{task}}/tuning.parquet",
+        controls=f"{RESULTS}/transfer/{{task}}/controls.parquet",
+        oracle=f"{RESULTS}/transfer/{{task}}/oracle.parquet",
+        costs=f"{RESULTS}/transfer/{{task}}/costs.parquet",
     log:
         f"{RESULTS}/logs/transfer/{{task}}.log",
     priority: 10
@@ -17,16 +47,65 @@ rule transfer_task:
     params:
         out=subpath(output.run, parent=True),
         selection=subpath(input.champion, parent=True),
+        runs=f"{RESULTS}/meta_train",
+        tuned=subpath(input.tuned, parent=True),
+        state=f"{RESULTS}/.state/transfer/{{task}}",
+        variant=[],
         settings=lambda wildcards: settings_version(CFG, "transfer", wildcards.task),
         code=code_version("transfer"),
     message:
         "Transfer to {wildcards.task}"
     shell:
         "l2o transfer --config {input.config:q} --selection {params.selection:q}"
-        " --task {wildcards.task:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        " --runs {params.runs:q} --tuned {params.tuned:q} --task {wildcards.task:q}"
+        " {params.variant:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+use rule transfer_task as transfer_variant with:
+    output:
+        run=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/run.json",
+        curves=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/curves.parquet",
+        controls=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/controls.parquet",
+        oracle=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/oracle.parquet",
+        costs=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/costs.parquet",
+    log:
+        f"{RESULTS}/logs/transfer_variants/{{task}}/{{variant}}.log",
+    params:
+        out=subpath(output.run, parent=True),
+        selection=subpath(input.champion, parent=True),
+        runs=f"{RESULTS}/meta_train",
+        tuned=subpath(input.tuned, parent=True),
+        state=f"{RESULTS}/.state/transfer_variants/{{task}}/{{variant}}",
+        variant=lambda wildcards: ["--variant", wildcards.variant],
+        settings=lambda wildcards: settings_version(
+            CFG, "transfer", f"{wildcards.task}/{wildcards.variant}"
+        ),
+        code=code_version("transfer"),
+    message:
+        "Transfer to {wildcards.task}, agents of variant {wildcards.variant}"
+
+
+for TASK in CFG.transfer.tasks:
+
+    rule:
+        name:
+            f"transfer_{TASK}"
+        input:
+            get_run_records("transfer/{task}", task=TASK),
+        localrule: True
 
 
 rule transfer:
     input:
         get_run_records("transfer/{task}", task=CFG.transfer.tasks),
+    localrule: True
+
+
+rule transfer_variants:
+    input:
+        get_run_records(
+            "transfer_variants/{task}/{variant}",
+            task=CFG.transfer.variant_tasks,
+            variant=CFG.transfer.variants,
+        ),
     localrule: True

@@ -1,0 +1,99 @@
+"""What an optimizer costs an agent: time, its share of it, and memory."""
+
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from l2o.evaluation.brax import BraxLifetime
+from l2o.evaluation.candidates import Candidate, families
+from l2o.evaluation.evaluate import Budget, Timing
+
+COST_COLUMNS = {
+    "task": "name of the task",
+    "optimizer": "label of the optimizer",
+    "seconds": "seconds per million environment steps of one agent: acting, learning, evaluation; "
+    "classical optimizers share a program, and this number",
+    "share": "share of them spent in the optimizer, timed alone on the agent's parameters",
+    "peak_bytes": "memory of learning per agent, as compiled; likewise shared",
+}
+_CALLS = 5
+_UPDATES = 8
+
+
+def costs(
+    task: str,
+    lifetime: BraxLifetime,
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    timings: Sequence[Timing],
+) -> pd.DataFrame:
+    """Return what every optimizer cost; see ``COST_COLUMNS``.
+
+    Args:
+        task: Name of the task.
+        lifetime: How its agents were trained.
+        candidates: The optimizers.
+        budget: How long.
+        timings: Of the points; the fastest of each program counts, the first holds compilation.
+    """
+    config = lifetime.agent.config
+    steps = budget.every * lifetime.steps_per_update
+    updates = budget.every * config.epochs * config.minibatches
+    rows = []
+    for family in families(candidates):
+        points = [t.seconds / t.lanes for t in timings if t.program == family.program]
+        seconds = min(points, default=float("nan"))
+        for position, member in enumerate(family.members):
+            value = jax.tree.map(lambda leaf, i=position: leaf[i], family.values)
+            candidate = candidates[member]
+            alone = update_seconds(candidate, value, lifetime) * updates
+            rows.append(
+                {
+                    "task": task,
+                    "optimizer": candidate.label,
+                    "seconds": seconds / steps * 1e6,
+                    "share": alone / seconds,
+                    "peak_bytes": lifetime.peak_bytes(family.program),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def update_seconds(candidate: Candidate, value: dict, lifetime: BraxLifetime) -> float:
+    """Return the seconds of one update of an agent's parameters, the least of several calls.
+
+    Args:
+        candidate: The optimizer.
+        value: What tells it from others of its family.
+        lifetime: How agents are trained.
+    """
+    (family,) = families([candidate])
+    agent = lifetime.agent
+    params = agent.init_params(jax.random.key(0))
+    transform = family.program.transform
+    value = value | {"index": jnp.int32(0)} if "index" in value else value
+    state = transform(value, agent.unravel).init(params)
+    gradient = 1e-3 * jax.random.normal(jax.random.key(1), params.shape)
+
+    @jax.jit
+    def several(params: jax.Array, state: object) -> tuple:
+        def once(carry: tuple, _: None) -> tuple:
+            params, state = carry
+            step, state = transform(value, agent.unravel).update(
+                gradient, state, params, value=jnp.float32(0.0), progress=jnp.float32(0.5)
+            )
+            return (params + step, state), None
+
+        return jax.lax.scan(once, (params, state), length=_UPDATES)[0]
+
+    jax.block_until_ready(several(params, state))
+    durations = []
+    for _ in range(_CALLS):
+        start = time.perf_counter()
+        jax.block_until_ready(several(params, state))
+        durations.append(time.perf_counter() - start)
+    return float(np.min(durations)) / _UPDATES
