@@ -228,7 +228,7 @@ def cli(tmp_path, monkeypatch, capsys):
     """Run `l2o` in an empty folder that holds a resolved configuration."""
     monkeypatch.chdir(tmp_path)
     for name, value in {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path.parent / "cache"),  # JAX makes the folder
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "100",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }.items():
