@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from l2o.errors import ResultsError
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
-from l2o.evaluation.statistics import final_returns
+from l2o.evaluation.statistics import final_returns, score_scale
 from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import read_table, sha256, write_json, write_table
 from l2o.optimizers.weights import load_weights
@@ -95,9 +94,7 @@ def score_checkpoints(
 def normalised_scores(finals: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Normalise one task's final returns: 0 is the random policy, 1 is tuned Adam.
 
-    The unit is not allowed below the standard error of the difference it is made of: where Adam
-    learns nothing, scores would otherwise be noise divided by nothing. A checkpoint with which an
-    agent diverged scores minus infinity.
+    A checkpoint with which an agent diverged scores minus infinity; see :func:`score_scale`.
 
     Args:
         finals: Final returns of all checkpoints.
@@ -115,20 +112,9 @@ def normalised_scores(finals: pd.DataFrame, reference: pd.DataFrame) -> pd.DataF
         se=lambda x: x.std(ddof=1) / np.sqrt(len(x)),
         seeds="size",
     ).reset_index()
-    (one, one_se), (zero, zero_se) = (_level(reference, name) for name in ("adam", "random"))
-    error = np.nan_to_num(np.hypot(one_se, zero_se))
-    unit = max(one - zero, float(error), 1e-6)
+    zero, unit = score_scale(reference)
     table["score"] = ((table["final"] - zero) / unit).fillna(-np.inf)
     return table
-
-
-def _level(reference: pd.DataFrame, name: str) -> tuple[float, float]:
-    """Return a baseline's mean final return and its standard error."""
-    finals = reference.loc[reference["optimizer"] == name, "final"]
-    if finals.empty or finals.isna().any():
-        what = "is missing" if finals.empty else "has diverged"
-        raise ResultsError(f"baseline '{name}' {what}: there is nothing to measure scores by.")
-    return finals.mean(), finals.std(ddof=1) / np.sqrt(len(finals))
 
 
 def _publish(config: Config, paths: Mapping[str, Path], score: float, out: Path) -> Mapping:

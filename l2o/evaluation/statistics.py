@@ -9,6 +9,8 @@ from l2o.errors import ResultsError
 
 FINAL_SHARE = 0.1
 """Share of a lifetime, at its end, over which the final return is the mean."""
+MIN_SEEDS = 3
+"""Fewer observations give no interval."""
 
 
 def final_returns(curves: pd.DataFrame, share: float = FINAL_SHARE) -> pd.DataFrame:
@@ -49,8 +51,8 @@ def bootstrap_interval(
         ResultsError: Fewer than three observations, too few for an interval.
     """
     values = np.asarray(values, float)
-    if len(values) < 3:
-        raise ResultsError(f"an interval needs at least 3 seeds; got {len(values)}.")
+    if len(values) < MIN_SEEDS:
+        raise ResultsError(f"an interval needs at least {MIN_SEEDS} seeds; got {len(values)}.")
     rng = np.random.default_rng(seed)
     means = rng.choice(values, (resamples, len(values))).mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -67,13 +69,43 @@ def summarize(finals: pd.DataFrame, by: Sequence[str], value: str = "final") -> 
     """
 
     def one(values: pd.Series) -> pd.Series:
-        low, high = bootstrap_interval(values) if len(values) >= 3 else (np.nan, np.nan)
+        low, high = bootstrap_interval(values) if len(values) >= MIN_SEEDS else (np.nan, np.nan)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         columns = {"mean": values.mean(), "se": error, "low": low, "high": high}
         return pd.Series(columns | {"seeds": len(values)})
 
     table = finals.groupby(list(by), sort=False)[value].apply(one).unstack().reset_index()
     return table.astype({"seeds": int})
+
+
+def score_scale(reference: pd.DataFrame, value: str = "final") -> tuple[float, float]:
+    """Return what scores on one task are measured by: 0 is the random policy, 1 is tuned Adam.
+
+    The unit is not allowed below the standard error of the difference it is made of: where Adam
+    learns nothing, scores would otherwise be noise divided by nothing.
+
+    Args:
+        reference: Returns of one task's agents, of ``adam`` and ``random`` among them.
+        value: Column of the returns.
+
+    Returns:
+        Return of a score of 0, and how much of it a score of 1 adds.
+
+    Raises:
+        ResultsError: A baseline that is needed is missing or has diverged.
+    """
+    (one, one_se), (zero, zero_se) = (_level(reference, name, value) for name in ("adam", "random"))
+    error = np.nan_to_num(np.hypot(one_se, zero_se))
+    return zero, max(one - zero, float(error), 1e-6)
+
+
+def _level(reference: pd.DataFrame, name: str, value: str) -> tuple[float, float]:
+    """Return a baseline's mean return and its standard error."""
+    returns = reference.loc[reference["optimizer"] == name, value]
+    if returns.empty or returns.isna().any():
+        what = "is missing" if returns.empty else "has diverged"
+        raise ResultsError(f"baseline '{name}' {what}: there is nothing to measure scores by.")
+    return returns.mean(), returns.std(ddof=1) / np.sqrt(len(returns))
 
 
 def best_learning_rates(finals: pd.DataFrame) -> pd.DataFrame:

@@ -9,11 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from l2o.evaluation.statistics import bootstrap_interval, final_returns, summarize
+from l2o.evaluation.statistics import MIN_SEEDS, bootstrap_interval, final_returns, summarize
 from l2o.report.text import count, interval, number, optimizer_rank
-
-MIN_SEEDS = 3
-"""Fewer observations give no interval; see :func:`l2o.evaluation.statistics.bootstrap_interval`."""
 
 
 class Verdict(enum.StrEnum):
