@@ -17,6 +17,7 @@ _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
 _META = (*_LIBRARY, "meta", "checkpoint.py", "processes.py")
 _TUNING_KEYS = {"learning_rates", "tuning_seeds", "tuning_env_steps"}
 _AGENT_KEYS = {"recipes", "backend", "episodes", "ppo"}
+_STATISTICS = tuple(f"evaluation/{name}.py" for name in ("aggregates", "intervals", "statistics"))
 _SOURCES = {
     "baselines": (*_LIBRARY, "evaluation"),
     "meta_train": _META,
@@ -25,8 +26,9 @@ _SOURCES = {
     "select": (*_LIBRARY, "evaluation"),
     "tune": (*_LIBRARY, "evaluation", "checkpoint.py"),
     "transfer": (*_LIBRARY, "evaluation", "checkpoint.py"),
+    "transfer_summary": ("report", *_STATISTICS),
     "ablate": (*_LIBRARY, "evaluation"),
-    "report": ("report", "evaluation/statistics.py"),
+    "report": ("report", *_STATISTICS),
     "track": ("tracking.py", "model_registry.py", "jobs.py"),
 }
 
@@ -86,6 +88,8 @@ def _settings(config: Config, stage: str, name: str) -> object:
             keys |= _TUNING_KEYS if config.transfer.oracle else set()
             variant = whole["transfer"]["variants"].get(name.partition("/")[2])
             return [_pick(whole["transfer"], keys), variant, config.baselines.optimizers]
+        case "transfer_summary":
+            return [whole["transfer"]["tasks"]]
         case "ablate":
             recipes = whole["ablations"][name]["recipes"]
             return [recipes, tasks, agents, config.evaluation_seeds, config.meta_seeds]

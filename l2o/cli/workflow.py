@@ -16,6 +16,7 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
         _add_score_sweep,
         _add_tune,
         _add_transfer,
+        _add_transfer_summary,
         _add_ablate,
         _add_report,
         _add_track,
@@ -201,6 +202,23 @@ def _transfer(args: argparse.Namespace) -> None:
     state = args.state or args.out / ".state"
     sources = Sources(args.selection, args.runs)
     transfer(load(args.config), sources, args.tuned, args.task, args.out, state, args.variant)
+
+
+def _add_transfer_summary(stages: argparse._SubParsersAction) -> None:
+    text = "aggregate the scores of all test tasks, with intervals and figures"
+    parser = stage(stages, "transfer-summary", text, _transfer_summary)
+    add_config_argument(parser)
+    parser.add_argument(
+        "--transfer", type=Path, required=True, help="folder with the results of every test task"
+    )
+    add_out_argument(parser)
+
+
+def _transfer_summary(args: argparse.Namespace) -> None:
+    from l2o.config import load
+    from l2o.report.transfer_summary import transfer_summary
+
+    transfer_summary(load(args.config), args.transfer, args.out)
 
 
 def _add_ablate(stages: argparse._SubParsersAction) -> None:

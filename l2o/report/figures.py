@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from l2o.evaluation.statistics import bootstrap_interval
 from l2o.report.compare import MIN_SEEDS, in_order
 from l2o.report.style import CHAMPION, INK, MATPLOTLIB, QUIET, UNTRAINED, Line, optimizer_line
-from l2o.report.text import optimizer_name
+from l2o.report.text import short_name
 
 _SIZE = (4.5, 3.1)
 _LABEL_GAP = 0.08
@@ -37,7 +37,7 @@ def learning_curves(curves: pd.DataFrame, title: str) -> Figure:
                 lw=0,
             )
             _draw(axes, points["env_steps"], points["mean"], line)
-            ends.append((points["env_steps"], points["mean"], _short(label), line.colour))
+            ends.append((points["env_steps"], points["mean"], short_name(label), line.colour))
         axes.set_xlim(left=0)
         _steps_axis(axes)
         _label_ends(axes, ends)
@@ -182,10 +182,6 @@ def _mark_units(axes: Axes) -> None:
             text, (1, level), xycoords=("axes fraction", "data"), xytext=(-3, rise),
             textcoords="offset points", ha="right", fontsize=8, color=QUIET,
         )  # fmt: skip
-
-
-def _short(label: str) -> str:
-    return optimizer_name(label).removesuffix(" initialisation")
 
 
 def _label_ends(axes: Axes, ends: list[tuple[pd.Series, pd.Series, str, str]]) -> None:

@@ -1,6 +1,7 @@
 """Colours and line styles: one per optimizer in the whole report, told apart by anyone."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 INK = "#26292e"
@@ -39,6 +40,13 @@ _OTHERS = (
     Line("#6d55b5", (0, (6, 1.5, 1.5, 1.5))),
     Line("#a01c34", (0, (1.5, 1.2))),
 )
+# For optimizers without a style of their own, beside all those that have one.
+_SPARE = (
+    Line("#6d55b5", (0, (6, 1.5, 1.5, 1.5))),
+    Line("#a01c34", (0, (1.5, 1.2))),
+    Line("#44484d"),
+    Line("#5a6b00", (0, (4, 2))),
+)
 
 MATPLOTLIB: dict[str, Any] = {
     # Text stays text, in whatever sans-serif font the reader has.
@@ -68,6 +76,28 @@ MATPLOTLIB: dict[str, Any] = {
     "lines.solid_capstyle": "round",
     "savefig.facecolor": "white",
 }
+
+
+# Figures as wide as a column of a paper, in inches, with text that can be read there.
+COLUMN_WIDTH = 3.35
+COLUMN: dict[str, Any] = MATPLOTLIB | {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titlepad": 5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+}
+
+
+def optimizer_lines(labels: Iterable[str]) -> dict[str, Line]:
+    """Return the styles of optimizers that stand in one figure, all different."""
+    others = [label for label in labels if label not in _OPTIMIZERS]
+    return _OPTIMIZERS | {name: _SPARE[i % len(_SPARE)] for i, name in enumerate(others)}
 
 
 def optimizer_line(label: str, position: int = 0) -> Line:

@@ -28,6 +28,11 @@ def optimizer_name(label: str) -> str:
     return _NAMES.get(label, label)
 
 
+def short_name(label: str) -> str:
+    """Return what figures call an optimizer."""
+    return optimizer_name(label).removesuffix(" initialisation")
+
+
 def number(value: float | None, signed: bool = False, decimals: int | None = None) -> str:
     """Write a number with two or three significant digits; a dash if it is not finite.
 

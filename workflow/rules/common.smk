@@ -110,5 +110,6 @@ def get_all_runs(wildcards):
         *get_run_records("select"),
         *get_run_records("tune"),
         *get_run_records("transfer/{task}", task=CFG.transfer.tasks),
+        *get_run_records("transfer_summary"),
         *get_run_records("ablations/{name}", name=CFG.ablations),
     ]

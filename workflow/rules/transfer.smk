@@ -109,3 +109,35 @@ rule transfer_variants:
             variant=CFG.transfer.variants,
         ),
     localrule: True
+
+
+rule transfer_summary:
+    input:
+        config=ancient(CONFIG),
+        runs=get_run_records("transfer/{task}", task=CFG.transfer.tasks),
+    output:
+        run=f"{RESULTS}/transfer_summary/run.json",
+        tables=expand(
+            f"{RESULTS}/transfer_summary/{{table}}.parquet",
+            table=["scores", "aggregates", "profiles", "improvement", "efficiency"],
+        ),
+        figures=expand(
+            f"{RESULTS}/transfer_summary/{{figure}}.{{kind}}",
+            figure=["learning_curves", "aggregates", "profile", "improvement", "efficiency"],
+            kind=["svg", "png"],
+        ),
+    log:
+        f"{RESULTS}/logs/transfer_summary.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        out=subpath(output.run, parent=True),
+        transfer=lambda wildcards, input: get_folder(input.runs[0], 2),
+        settings=settings_version(CFG, "transfer_summary"),
+        code=code_version("transfer_summary"),
+    message:
+        "Aggregating the test tasks"
+    shell:
+        "l2o transfer-summary --config {input.config:q} --transfer {params.transfer:q}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"
