@@ -89,7 +89,7 @@ COLUMN: dict[str, Any] = MATPLOTLIB | {
     "ytick.labelsize": 7,
     "xtick.major.pad": 2,
     "ytick.major.pad": 2,
-    "legend.fontsize": 7.5,
+    "legend.fontsize": 7,
     "legend.frameon": False,
 }
 

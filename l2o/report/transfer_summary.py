@@ -10,6 +10,7 @@ from l2o.evaluation import aggregates
 from l2o.evaluation.statistics import MIN_SEEDS
 from l2o.files import read_table, write_table
 from l2o.report import aggregate_figures, svg
+from l2o.report.aggregate_figures import lines_of
 from l2o.report.svg import Drawing
 from l2o.report.text import count
 from l2o.runs import Run
@@ -88,7 +89,7 @@ def transfer_summary(config: Config, transfer: Path, out: Path) -> None:
             print(f"no intervals: fewer than {count(MIN_SEEDS, 'seed')}.", flush=True)
         for name in COLUMNS:
             write_table(out / f"{name}.parquet", getattr(summary, name))
-        figure = aggregate_figures.learning_curves(curves)
+        figure = aggregate_figures.learning_curves(curves, lines_of(scores.table))
         for drawing in (
             Drawing("learning_curves", figure, "Learning curves on the test tasks"),
             *drawings(summary),
@@ -111,13 +112,14 @@ def drawings(summary: TransferSummary, prefix: str = "") -> Iterator[Drawing]:
         summary: The tables.
         prefix: Of the figures' names.
     """
-    aggregated = aggregate_figures.aggregates(summary.aggregates)
+    lines = lines_of(summary.scores)
+    aggregated = aggregate_figures.aggregates(summary.aggregates, lines)
     yield Drawing(f"{prefix}aggregates", aggregated, "IQM, median, optimality gap per optimizer")
-    profile = aggregate_figures.profile(summary.profiles)
+    profile = aggregate_figures.profile(summary.profiles, lines)
     yield Drawing(f"{prefix}profile", profile, "Share of agents above each score, per optimizer")
-    improved = aggregate_figures.improvement(summary.improvement)
+    improved = aggregate_figures.improvement(summary.improvement, lines)
     text = "Probability that the champion is better than each other optimizer"
     yield Drawing(f"{prefix}improvement", improved, text)
-    efficiency = aggregate_figures.efficiency(summary.efficiency)
+    efficiency = aggregate_figures.efficiency(summary.efficiency, lines)
     text = "Interquartile mean of the scores over the lifetime, per optimizer"
     yield Drawing(f"{prefix}efficiency", efficiency, text)
