@@ -1,103 +1,106 @@
-"""PPO for Brax environments with any optax optimizer, from Brax's networks, losses and statistics.
+"""PPO with any optax optimizer, as pure functions of one agent's state.
 
-``brax.training.agents.ppo.train`` itself needs jax < 0.10 and hard-codes Adam; this is its loop as
-pure functions of one agent's state.
+The loop of ``brax.training.agents.ppo.train``, which itself needs jax < 0.10 and hard-codes Adam.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from l2o.tasks import quiet_brax  # noqa: F401
 
 # isort: split
 import jax
 import jax.numpy as jnp
-from brax import envs
-from brax.training import acting, types
 from brax.training.acme import running_statistics, specs
-from brax.training.agents.ppo import losses
-from brax.training.agents.ppo import networks as ppo_networks
+from brax.training.distribution import NormalTanhDistribution
 
-from l2o.agents.vectorize import ravel, unravel_like
+from l2o.agents.ppo_loss import Rollout, ppo_loss
+from l2o.agents.ppo_networks import Categorical, PPONetworks, PPOParams, make_networks
+from l2o.agents.ppo_settings import PPOSettings
+from l2o.agents.vectorize import count_parameters, ravel, unravel_like
+from l2o.errors import ConfigError, unknown_name
+from l2o.tasks.batched import BatchedEnv, EnvState
 
 Tree = Any
 
-
-class PPOConfig(NamedTuple):
-    """PPO hyperparameters; see :class:`l2o.tasks.brax.PPOSettings` for their meaning."""
-
-    environments: int
-    batch_size: int
-    minibatches: int
-    unroll_length: int
-    epochs: int
-    discount: float
-    entropy_weight: float
-    reward_scale: float
-    gae_lambda: float
-    clip: float
-    policy_layers: tuple[int, ...]
-    value_layers: tuple[int, ...]
+TRUNCATIONS = ("bootstrap", "mask")
+EVALUATION_CHUNK = 50  # steps between looks at whether all episodes are over
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # environments are compared by identity
 class PPO:
-    """A PPO agent on one Brax environment.
+    """A PPO agent on one environment.
 
     Attributes:
-        env: A batched environment with automatic reset, see :func:`l2o.tasks.brax.make_env`.
-        config: Hyperparameters.
-        episode_length: Steps of an evaluation episode.
+        env: A batch of environments with automatic restart.
+        settings: Hyperparameters.
+
+    Raises:
+        ConfigError: The settings do not fit together.
     """
 
-    env: envs.Env
-    config: PPOConfig
-    episode_length: int
+    env: BatchedEnv
+    settings: PPOSettings
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        if settings.truncation not in TRUNCATIONS:
+            raise unknown_name("treatment of truncation", settings.truncation, TRUNCATIONS)
+        if settings.batch_size * settings.minibatches % settings.environments:
+            raise ConfigError(
+                f"PPO: batch_size x minibatches ({settings.batch_size} x {settings.minibatches}) "
+                f"must be a multiple of environments ({settings.environments})."
+            )
+        if settings.unroll_length > self.actions_per_episode:
+            raise ConfigError(
+                f"PPO: unroll_length x action_repeat ({settings.unroll_length} x "
+                f"{settings.action_repeat}) must not exceed episode_length "
+                f"({settings.episode_length})."
+            )
+
+    @property
+    def actions_per_episode(self) -> int:
+        """Actions until an episode is truncated."""
+        return -(-self.settings.episode_length // self.settings.action_repeat)
 
     @functools.cached_property
     def observation_size(self) -> int:
-        """Length of an observation; Brax's own property executes a whole reset to find out."""
+        """Length of an observation."""
         return jax.eval_shape(self.init_envs, jax.random.key(0)).obs.shape[-1]
 
     @functools.cached_property
-    def networks(self) -> ppo_networks.PPONetworks:
-        """Policy and value networks, and the action distribution (tanh of a normal)."""
-        size = self.observation_size
-        with jax.ensure_compile_time_eval():  # Brax keeps example arrays; they must not be traced
-            return ppo_networks.make_ppo_networks(
-                size,
-                self.env.action_size,
-                preprocess_observations_fn=running_statistics.normalize,
-                policy_hidden_layer_sizes=self.config.policy_layers,
-                value_hidden_layer_sizes=self.config.value_layers,
-            )
+    def networks(self) -> PPONetworks:
+        """Policy and value networks, and the action distribution."""
+        kind = Categorical if self.env.discrete else NormalTanhDistribution
+        return make_networks(self.settings, kind(self.env.action_size))
 
     @property
     def unrolls(self) -> int:
         """Unrolls of every environment per update."""
-        return self.config.batch_size * self.config.minibatches // self.config.environments
+        settings = self.settings
+        return settings.batch_size * settings.minibatches // settings.environments
 
     @property
     def steps_per_update(self) -> int:
-        """Environment steps of one update (collection, then several epochs of minibatches)."""
-        return self.config.batch_size * self.config.minibatches * self.config.unroll_length
+        """Environment steps, repeated actions included, of one update.
 
-    def _init_tree(self, key: jax.Array) -> losses.PPONetworkParams:
-        key_policy, key_value = jax.random.split(key)
-        networks = self.networks
-        return losses.PPONetworkParams(
-            policy=networks.policy_network.init(key_policy),
-            value=networks.value_network.init(key_value),
-        )
+        An update is collection, then several epochs of minibatches.
+        """
+        settings = self.settings
+        actions = settings.batch_size * settings.minibatches * settings.unroll_length
+        return actions * settings.action_repeat
 
     @functools.cached_property
-    def shapes(self) -> Tree:
+    def shapes(self) -> PPOParams:
         """Shapes and dtypes of the parameters."""
         return jax.eval_shape(self._init_tree, jax.random.key(0))
 
-    def unravel(self, flat: jax.Array) -> losses.PPONetworkParams:
+    def _init_tree(self, key: jax.Array) -> PPOParams:
+        return self.networks.init(key, self.observation_size)
+
+    def unravel(self, flat: jax.Array) -> PPOParams:
         """Turn a flat parameter vector ``[P]`` into the network parameters."""
         return unravel_like(self.shapes, flat)
 
@@ -105,43 +108,80 @@ class PPO:
         """Return fresh flat parameters, ``[P]`` float32."""
         return ravel(self._init_tree(key))
 
-    def init_normalizer(self) -> running_statistics.RunningStatisticsState:
-        """Return observation statistics before any observation."""
+    def init_normalizer(self) -> Tree:
+        """Return observation statistics before any observation; ``None`` if none are kept."""
+        if not self.settings.normalize_observations:
+            return None
         return running_statistics.init_state(
             specs.Array((self.observation_size,), jnp.dtype("float32"))
         )
 
-    def init_envs(self, key: jax.Array) -> envs.State:
+    def normalize(self, observation: jax.Array, normalizer: Tree) -> jax.Array:
+        """Return observations ``[..., O]`` as the networks see them."""
+        if normalizer is None:
+            return observation
+        return running_statistics.normalize(observation, normalizer)
+
+    def init_envs(self, key: jax.Array) -> EnvState:
         """Reset the training environments."""
-        return self._reset(_raw_keys(key, self.config.environments))
+        return self._reset(_raw_keys(key, self.settings.environments))
 
     @functools.cached_property
-    def _reset(self) -> Callable[[jax.Array], envs.State]:
+    def _reset(self) -> Callable[[jax.Array], EnvState]:
         return jax.jit(self.env.reset)  # traced once: physics takes seconds to trace
 
-    def _policy(self, params: jax.Array, normalizer: Tree, deterministic: bool) -> types.Policy:
-        make = ppo_networks.make_inference_fn(self.networks)
-        return make((normalizer, self.unravel(params).policy), deterministic=deterministic)
-
     def collect(
-        self, params: jax.Array, normalizer: Tree, env_state: envs.State, key: jax.Array
-    ) -> tuple[envs.State, types.Transition]:
+        self, params: jax.Array, normalizer: Tree, env_state: EnvState, key: jax.Array
+    ) -> tuple[EnvState, Rollout]:
         """Act in all environments.
 
+        Args:
+            params: Flat parameters ``[P]``.
+            normalizer: Observation statistics.
+            env_state: The environments.
+            key: Random key.
+
         Returns:
-            The environments, and transitions ``[unrolls * environments, unroll_length, ...]``.
+            The environments, and what happened: ``unrolls * environments`` unrolls with
+            observations as they are and rewards ready for the loss.
         """
-        policy = self._policy(params, normalizer, deterministic=False)
+        tree, distribution = self.unravel(params), self.networks.distribution
 
-        def unroll(env_state: envs.State, key: jax.Array) -> tuple[envs.State, types.Transition]:
-            return acting.generate_unroll(
-                self.env, env_state, policy, key, self.config.unroll_length, ("truncation",)
-            )
+        def step(carry: tuple, key: jax.Array) -> tuple[tuple, tuple]:
+            state, cut_off = carry
+            logits = self.networks.logits(tree, self.normalize(state.obs, normalizer))
+            raw = distribution.sample_no_postprocessing(logits, key)
+            following = self.env.step(state, distribution.postprocess(raw))
+            truncation = following.truncation
+            cut_off = jnp.where(truncation[:, None] > 0, following.terminal_obs, cut_off)
+            log_prob = distribution.log_prob(logits, raw)
+            data = (state.obs, raw, log_prob, following.reward, following.done, truncation)
+            return (following, cut_off), data
 
-        env_state, data = jax.lax.scan(unroll, env_state, jax.random.split(key, self.unrolls))
-        # [unrolls, time, environments] -> [unrolls * environments, time]
-        data = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *_time_first(x)), data)
-        return env_state, data
+        def unroll(state: EnvState, keys: jax.Array) -> tuple[EnvState, tuple]:
+            (state, cut_off), data = jax.lax.scan(step, (state, state.obs), keys)
+            return state, (data, state.obs, cut_off)
+
+        shape = self.unrolls, self.settings.unroll_length
+        env_state, (data, last, cut_off) = jax.lax.scan(
+            unroll, env_state, jax.random.split(key, shape)
+        )
+        # [unrolls, time, environments] -> [time, unrolls * environments]
+        data = jax.tree.map(
+            lambda x: jnp.swapaxes(x, 0, 1).reshape(shape[1], -1, *x.shape[3:]), data
+        )
+        last, cut_off = (x.reshape(-1, x.shape[-1]) for x in (last, cut_off))
+        observation, action, log_prob, reward, done, truncation = data
+        reward = reward * self.settings.reward_scale
+        if self.settings.truncation == "bootstrap":
+            # An unroll is no longer than an episode, so that it holds at most one truncation of an
+            # environment: the value network sees one observation per unroll, not per step.
+            value = self.networks.values(tree, self.normalize(cut_off, normalizer))
+            reward = reward + self.settings.discount * truncation * value
+            end, truncation = done, None
+        else:
+            end = done * (1 - truncation)
+        return env_state, Rollout(observation, last, action, log_prob, reward, end, truncation)
 
     def learn(
         self,
@@ -149,7 +189,7 @@ class PPO:
         params: jax.Array,
         opt_state: Tree,
         normalizer: Tree,
-        data: types.Transition,
+        data: Rollout,
         key: jax.Array,
         progress: jax.Array | float = 0.0,
     ) -> tuple[jax.Array, Tree, Tree]:
@@ -168,68 +208,118 @@ class PPO:
         Returns:
             Parameters, optimizer state, statistics.
         """
-        normalizer = running_statistics.update(normalizer, data.observation)
+        if normalizer is not None:
+            normalizer = running_statistics.update(normalizer, data.observation)
+        data = data._replace(
+            observation=self.normalize(data.observation, normalizer),
+            last_observation=self.normalize(data.last_observation, normalizer),
+        )
+
+        def loss(params: jax.Array, batch: Rollout, key: jax.Array) -> jax.Array:
+            return ppo_loss(self.unravel(params), batch, key, self.networks, self.settings)
 
         def minibatch(carry: tuple, packed: tuple) -> tuple[tuple, None]:
             params, opt_state = carry
-            batch, key = packed
-            loss, gradient = jax.value_and_grad(self._loss)(params, normalizer, batch, key)
+            chosen, key = packed
+            batch = _take(data, chosen)
+            value, gradient = jax.value_and_grad(loss)(params, batch, key)
+            gradient = self._clip(gradient)
             updates, opt_state = tx.update(
-                gradient, opt_state, params, value=loss, progress=progress
+                gradient, opt_state, params, value=value, progress=progress
             )
             return (params + updates, opt_state), None
 
         def epoch(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
             key_order, key_loss = jax.random.split(key)
-            order = jax.random.permutation(key_order, data.reward.shape[0])
-            batches = jax.tree.map(
-                lambda x: x[order].reshape(self.config.minibatches, -1, *x.shape[1:]), data
-            )
-            keys = jax.random.split(key_loss, self.config.minibatches)
-            return jax.lax.scan(minibatch, carry, (batches, keys))
+            number = self.settings.minibatches
+            order = jax.random.permutation(key_order, data.last_observation.shape[0])
+            keys = jax.random.split(key_loss, number)
+            return jax.lax.scan(minibatch, carry, (order.reshape(number, -1), keys))
 
         (params, opt_state), _ = jax.lax.scan(
-            epoch, (params, opt_state), jax.random.split(key, self.config.epochs)
+            epoch, (params, opt_state), jax.random.split(key, self.settings.epochs)
         )
         return params, opt_state, normalizer
 
-    def _loss(self, params: jax.Array, normalizer: Tree, batch: Any, key: jax.Array) -> jax.Array:
-        config = self.config
-        loss, _ = losses.compute_ppo_loss(
-            self.unravel(params),
-            normalizer,
-            batch,
-            key,
-            ppo_network=self.networks,
-            entropy_cost=config.entropy_weight,
-            discounting=config.discount,
-            reward_scaling=config.reward_scale,
-            gae_lambda=config.gae_lambda,
-            clipping_epsilon=config.clip,
-        )
-        return loss
+    def _clip(self, gradient: jax.Array) -> jax.Array:
+        """Scale either network's part of a flat gradient down to the largest norm allowed."""
+        if self.settings.max_grad_norm is None:
+            return gradient
+        policy = count_parameters(self.shapes.policy)
+
+        def scaled(part: jax.Array) -> jax.Array:
+            norm = jnp.linalg.norm(part)
+            return part * jnp.minimum(1.0, self.settings.max_grad_norm / (norm + 1e-6))
+
+        return jnp.concatenate([scaled(gradient[:policy]), scaled(gradient[policy:])])
 
     def evaluate(
         self, params: jax.Array, normalizer: Tree, key: jax.Array, episodes: int
     ) -> tuple[jax.Array, jax.Array]:
-        """Play episodes with the mode of the policy, one in each of ``episodes`` environments.
+        """Play episodes with the policy, one in each of ``episodes`` environments.
+
+        Its mode acts, unless the settings say that actions are sampled.
 
         Returns:
-            Mean undiscounted return and mean length, float32 scalars.
+            Mean undiscounted return and mean length in actions, float32 scalars.
         """
-        policy = self._policy(params, normalizer, deterministic=True)
+        tree, distribution = self.unravel(params), self.networks.distribution
 
-        def step(carry: tuple, _: None) -> tuple[tuple, None]:
+        def act(observation: jax.Array, key: jax.Array) -> jax.Array:
+            logits = self.networks.logits(tree, self.normalize(observation, normalizer))
+            if self.settings.deterministic_evaluation:
+                return distribution.mode(logits)
+            return distribution.postprocess(distribution.sample_no_postprocessing(logits, key))
+
+        total, length = self._play(act, key, episodes)
+        return total.mean(), length.mean()
+
+    def random_returns(self, key: jax.Array, episodes: int) -> jax.Array:
+        """Return undiscounted returns of uniformly random actions, one episode each.
+
+        The zero of normalised scores. Continuous actions are uniform in [-1, 1].
+
+        Args:
+            key: Random key.
+            episodes: How many.
+
+        Returns:
+            float32 ``[episodes]``.
+        """
+        size = self.env.action_size
+
+        def act(observation: jax.Array, key: jax.Array) -> jax.Array:
+            if self.env.discrete:
+                return jax.random.randint(key, (episodes,), 0, size)
+            return jax.random.uniform(key, (episodes, size), minval=-1.0, maxval=1.0)
+
+        return jax.jit(lambda key: self._play(act, key, episodes)[0])(key)
+
+    def _play(
+        self, act: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, episodes: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """Play one episode per environment; return undiscounted returns and lengths."""
+        key_act = jax.random.fold_in(key, 1)
+
+        def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
             state, total, length, alive = carry
-            action, _ = policy(state.obs, key)
-            state = self.env.step(state, action)
+            state = self.env.step(state, act(state.obs, key))
             total, length = total + alive * state.reward, length + alive
             return (state, total, length, alive * (1 - state.done)), None
 
+        # In chunks: vectorised over agents, each turn of the outer loop copies their states. The
+        # steps beyond the time limit change nothing, all episodes being over.
+        def chunk(carry: tuple) -> tuple:
+            index, inner = carry
+            keys = jax.random.split(jax.random.fold_in(key_act, index), EVALUATION_CHUNK)
+            return index + 1, jax.lax.scan(step, inner, keys)[0]
+
         zeros = jnp.zeros(episodes)
         start = (self.env.reset(_raw_keys(key, episodes)), zeros, zeros, zeros + 1)
-        (_, total, length, _), _ = jax.lax.scan(step, start, length=self.episode_length)
-        return total.mean(), length.mean()
+        _, (_, total, length, _) = jax.lax.while_loop(
+            lambda carry: jnp.any(carry[1][3] > 0), chunk, (0, start)
+        )
+        return total, length
 
     def random_returns(self, key: jax.Array, episodes: int) -> jax.Array:
         """Return undiscounted returns of random actions, one episode each."""
@@ -250,11 +340,13 @@ class PPO:
         return total
 
 
-def _time_first(x: jax.Array) -> tuple[int, ...]:
-    """Return the shape of one trajectory in ``[unrolls, time, environments, ...]``."""
-    return (x.shape[1], *x.shape[3:])
+def _take(data: Rollout, chosen: jax.Array) -> Rollout:
+    """Return the unrolls of these numbers."""
+    last = data.last_observation[chosen]
+    rest = data._replace(last_observation=None)
+    return jax.tree.map(lambda x: x[:, chosen], rest)._replace(last_observation=last)
 
 
 def _raw_keys(key: jax.Array, number: int) -> jax.Array:
-    """Return keys as uint32 ``[number, 2]``: Brax's wrappers read shapes off the last axis."""
+    """Return keys as uint32 ``[number, 2]``."""
     return jax.random.key_data(jax.random.split(key, number))

@@ -1,4 +1,4 @@
-"""Brax tasks: environments with time limit and automatic reset, and the published PPO settings."""
+"""Brax tasks: environments with time limit and automatic reset."""
 
 import dataclasses
 import functools
@@ -6,82 +6,95 @@ import functools
 from l2o.tasks import quiet_brax  # noqa: F401
 
 # isort: split
+import jax
+import jax.numpy as jnp
 from brax import envs
 
 from l2o.errors import unknown_name
+from l2o.tasks.batched import EnvState, choose, end_of_episode, first_state
+from l2o.tasks.registry import BRAX_TASKS
 
 BACKENDS = ("spring", "generalized", "positional", "mjx")
 
 
-@dataclasses.dataclass(frozen=True)
-class PPOSettings:
-    """PPO hyperparameters of one task; defaults are shared by the published settings.
+@dataclasses.dataclass(frozen=True, eq=False)
+class BraxEnv:
+    """A batch of one Brax environment; see :class:`l2o.tasks.batched.BatchedEnv`.
+
+    Does what ``brax.envs.training.wrap`` does: an episode restarts at the environment's first
+    state, kept from the reset. It keeps the terminal observation, which Brax overwrites, and
+    carries no metrics through the loop. While an action is repeated, rewards after the end of an
+    episode do not count, and the end is kept; Brax goes by the last repetition.
 
     Attributes:
-        env_steps: Environment steps of a lifetime.
-        environments: Parallel environments.
-        batch_size: Unrolls per minibatch.
-        minibatches: Minibatches per epoch.
-        unroll_length: Environment steps per unroll.
-        epochs: Passes over each batch.
-        discount: Discount factor.
-        entropy_weight: Weight of the entropy bonus.
-        reward_scale: Multiplies the rewards.
-        gae_lambda: Lambda of generalised advantage estimation.
-        clip: Bound on the probability ratio.
-        learning_rate: Published learning rate of Adam.
-        policy_layers: Hidden sizes of the policy network.
-        value_layers: Hidden sizes of the value network.
-        episode_length: Steps until an episode is truncated.
+        env: The unwrapped environment.
+        episode_length: Environment steps until an episode is truncated.
+        action_repeat: Environment steps per action.
     """
 
-    env_steps: int
-    environments: int
-    batch_size: int
-    unroll_length: int
-    epochs: int
-    discount: float
-    entropy_weight: float
-    reward_scale: float
-    learning_rate: float
-    minibatches: int = 32
-    gae_lambda: float = 0.95
-    clip: float = 0.3
-    policy_layers: tuple[int, ...] = (32,) * 4
-    value_layers: tuple[int, ...] = (256,) * 5
-    episode_length: int = 1000
+    env: envs.Env
+    episode_length: int
+    action_repeat: int = 1
+    discrete = False
 
+    @property
+    def action_size(self) -> int:
+        """Length of an action."""
+        return self.env.action_size
 
-PUBLISHED: dict[str, PPOSettings] = {
-    "ant": PPOSettings(100_000_000, 4096, 2048, 5, 4, 0.97, 1e-2, 10.0, 3e-4),
-    "humanoid": PPOSettings(100_000_000, 2048, 1024, 10, 8, 0.97, 1e-3, 0.1, 3e-4),
-    "walker2d": PPOSettings(50_000_000, 2048, 512, 20, 8, 0.997, 1e-3, 5.0, 3e-5),
-    "inverted_double_pendulum": PPOSettings(20_000_000, 2048, 1024, 5, 4, 0.97, 1e-2, 10.0, 3e-4),
-    "inverted_pendulum": PPOSettings(20_000_000, 2048, 1024, 5, 4, 0.97, 1e-2, 10.0, 3e-4),
-}
-"""The paper's settings; ``inverted_pendulum``, not in the paper, has its double's."""
+    def reset(self, keys: jax.Array) -> EnvState:
+        """Start an episode in every environment, from raw keys ``[E, 2]``."""
+        first = jax.vmap(self.env.reset)(keys)
+        start = (first.pipeline_state, first.obs)
+        return first_state((first.pipeline_state, first.info, start), first.obs)
 
+    def step(self, state: EnvState, action: jax.Array) -> EnvState:
+        """Act, float32 ``[E, action_size]`` in [-1, 1]."""
+        pipeline_state, info, start = state.inner
+        zeros = jnp.zeros_like(state.done)
+        brax_state = envs.State(pipeline_state, state.obs, zeros, zeros, {}, info)
 
-def published_settings(name: str) -> PPOSettings:
-    """Return the published PPO settings of a task.
+        def once(carry: tuple, _: None) -> tuple[tuple, None]:
+            brax_state, reward, terminated = carry
+            brax_state = jax.vmap(self.env.step)(brax_state, action).replace(metrics={})
+            reward = reward + (1 - terminated) * brax_state.reward
+            return (brax_state, reward, jnp.maximum(terminated, brax_state.done)), None
 
-    Raises:
-        L2OError: No settings are known for that name.
-    """
-    if name not in PUBLISHED:
-        raise unknown_name("Brax task", name, PUBLISHED)
-    return PUBLISHED[name]
+        carry = (brax_state, zeros, zeros)
+        if self.action_repeat == 1:
+            carry, _ = once(carry, None)
+        else:
+            carry, _ = jax.lax.scan(once, carry, length=self.action_repeat)
+        brax_state, reward, terminated = carry
+        steps = state.steps + self.action_repeat
+        done, truncation = end_of_episode(steps, terminated, self.episode_length)
+        following = choose(done, start, (brax_state.pipeline_state, brax_state.obs))
+        return EnvState(
+            inner=(following[0], brax_state.info, start),
+            obs=following[1],
+            reward=reward,
+            done=done,
+            truncation=truncation,
+            terminal_obs=brax_state.obs,
+            steps=jnp.where(done > 0, 0, steps),
+        )
 
 
 @functools.lru_cache
-def make_env(name: str, backend: str, episode_length: int) -> envs.Env:
+def make_env(name: str, backend: str, episode_length: int, action_repeat: int = 1) -> BraxEnv:
     """Return a batched Brax environment with a time limit and automatic reset.
 
     Args:
-        name: A Brax environment.
+        name: A Brax task.
         backend: One of ``BACKENDS``.
-        episode_length: Steps until an episode is truncated.
+        episode_length: Environment steps until an episode is truncated.
+        action_repeat: Environment steps per action.
+
+    Raises:
+        L2OError: The task or backend is unknown; the message gives the nearest valid one.
     """
+    if name not in BRAX_TASKS:
+        raise unknown_name("Brax task", name, BRAX_TASKS)
     if backend not in BACKENDS:
         raise unknown_name("Brax backend", backend, BACKENDS)
-    return envs.training.wrap(envs.get_environment(name, backend=backend), episode_length)
+    return BraxEnv(envs.get_environment(name, backend=backend), episode_length, action_repeat)

@@ -52,10 +52,22 @@ BRAX_TASKS = (
     "walker2d",
 )
 
+GYMNAX_TASKS: dict[str, str] = {
+    "acrobot": "Acrobot-v1",
+    "cartpole": "CartPole-v1",
+    "minatar_asterix": "Asterix-MinAtar",
+    "minatar_breakout": "Breakout-MinAtar",
+    "minatar_freeway": "Freeway-MinAtar",
+    "minatar_seaquest": "Seaquest-MinAtar",
+    "minatar_spaceinvaders": "SpaceInvaders-MinAtar",
+    "mountaincar": "MountainCar-v0",
+}
+"""Tasks with discrete actions that PPO learns, with their names in gymnax."""
+
 
 def list_tasks() -> list[str]:
     """Return the names of all tasks, sorted."""
-    return sorted([*TOY_TASKS, *BRAX_TASKS])
+    return sorted([*TOY_TASKS, *BRAX_TASKS, *GYMNAX_TASKS])
 
 
 def toy_task(name: str) -> ToyTask:

@@ -9,7 +9,8 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import l2o
 from l2o.agents.a2c import A2CHyperparameters, Batch, lambda_returns, sample_action
-from l2o.agents.ppo import PPO, PPOConfig
+from l2o.agents.ppo import PPO
+from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import on_tree, ravel, unravel_like
 from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.candidates import Candidate, Program, resolve
@@ -167,7 +168,8 @@ class Probe:
     """A tiny PPO lifetime on inverted_pendulum, one reward per step until the pole falls."""
 
     def __init__(self):
-        config = PPOConfig(
+        settings = PPOSettings(
+            env_steps=400,
             environments=4,
             batch_size=4,
             minibatches=2,
@@ -176,12 +178,12 @@ class Probe:
             discount=0.97,
             entropy_weight=0.01,
             reward_scale=1.0,
-            gae_lambda=0.95,
-            clip=0.3,
+            learning_rate=0.01,
             policy_layers=(8,),
             value_layers=(8,),
+            episode_length=LENGTH,
         )
-        agent = PPO(make_env("inverted_pendulum", "spring", LENGTH), config, LENGTH)
+        agent = PPO(make_env("inverted_pendulum", "spring", LENGTH), settings)
         self.lifetime = BraxLifetime(agent, episodes=3)
         keys = jnp.stack([key_for(seed, "probe") for seed in (0, 0, 1)])
         learned = resolve("optim4rl_b", 0.01)

@@ -1,0 +1,154 @@
+"""Policy and value networks of PPO agents, and distributions over actions."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from l2o.agents.a2c import sample_action
+from l2o.agents.ppo_settings import PPOSettings
+from l2o.errors import unknown_name
+
+Tree = Any
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "elu": nn.elu,
+    "gelu": nn.gelu,
+    "relu": nn.relu,
+    "swish": nn.swish,
+    "tanh": nn.tanh,
+}
+INITIALIZERS = ("lecun_uniform", "orthogonal")
+
+
+class PPOParams(NamedTuple):
+    """Parameters of both networks."""
+
+    policy: Tree
+    value: Tree
+
+
+class Distribution(Protocol):
+    """A distribution over actions; ``brax.training.distribution.ParametricDistribution`` fits.
+
+    Raw actions are what is sampled and stored, :meth:`postprocess` gives what environments get.
+    """
+
+    param_size: int
+
+    def sample_no_postprocessing(self, logits: jax.Array, key: jax.Array) -> jax.Array:
+        """Draw raw actions."""
+
+    def postprocess(self, raw: jax.Array) -> jax.Array:
+        """Turn raw actions into actions."""
+
+    def mode(self, logits: jax.Array) -> jax.Array:
+        """Return the action to take when there is no exploration."""
+
+    def log_prob(self, logits: jax.Array, raw: jax.Array) -> jax.Array:
+        """Return log-probabilities of raw actions ``[...]``."""
+
+    def entropy(self, logits: jax.Array, key: jax.Array) -> jax.Array:
+        """Return an unbiased estimate of the entropies ``[...]``."""
+
+
+class Categorical:
+    """One of ``actions`` integers, by unnormalised log-probabilities ``[..., actions]``."""
+
+    def __init__(self, actions: int):
+        self.param_size = actions
+
+    def sample_no_postprocessing(self, logits: jax.Array, key: jax.Array) -> jax.Array:
+        """Draw actions ``[...]`` int32."""
+        return sample_action(key, logits)
+
+    def postprocess(self, raw: jax.Array) -> jax.Array:
+        """Return the actions as they are."""
+        return raw
+
+    def mode(self, logits: jax.Array) -> jax.Array:
+        """Return the likeliest actions ``[...]`` int32."""
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    def log_prob(self, logits: jax.Array, raw: jax.Array) -> jax.Array:
+        """Return log-probabilities ``[...]``."""
+        # A product with one-hot rows: the backward pass of indexing is a slow scatter.
+        taken = jax.nn.one_hot(raw, self.param_size)
+        return jnp.sum(jax.nn.log_softmax(logits) * taken, axis=-1)
+
+    def entropy(self, logits: jax.Array, key: jax.Array) -> jax.Array:
+        """Return the exact entropies ``[...]``; the key is not used."""
+        log_probs = jax.nn.log_softmax(logits)
+        return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+
+class MLP(nn.Module):
+    """Dense layers with an activation between them; layers are named as Brax names them.
+
+    Attributes:
+        sizes: Output sizes of the layers; the last one is linear.
+        activation: A name in ``ACTIVATIONS``.
+        initializer: One of ``INITIALIZERS``.
+        last_gain: Gain of the last layer's orthogonal initialisation.
+    """
+
+    sizes: Sequence[int]
+    activation: str
+    initializer: str
+    last_gain: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map ``[..., O]`` to ``[..., sizes[-1]]``."""
+        last = len(self.sizes) - 1
+        for i, size in enumerate(self.sizes):
+            init = nn.initializers.lecun_uniform()
+            if self.initializer == "orthogonal":
+                gain = self.last_gain if i == last else math.sqrt(2)
+                init = nn.initializers.orthogonal(gain)
+            x = nn.Dense(size, kernel_init=init, name=f"hidden_{i}")(x)
+            if i < last:
+                x = ACTIVATIONS[self.activation](x)
+        return x
+
+
+class PPONetworks(NamedTuple):
+    """Policy and value networks and what the policy's outputs mean."""
+
+    policy: MLP
+    value: MLP
+    distribution: Distribution
+
+    def init(self, key: jax.Array, observation_size: int) -> PPOParams:
+        """Return fresh parameters."""
+        key_policy, key_value = jax.random.split(key)
+        observation = jnp.zeros((1, observation_size))
+        return PPOParams(
+            self.policy.init(key_policy, observation), self.value.init(key_value, observation)
+        )
+
+    def logits(self, params: PPOParams, observation: jax.Array) -> jax.Array:
+        """Return the parameters of the action distribution, ``[..., param_size]``."""
+        return self.policy.apply(params.policy, observation)
+
+    def values(self, params: PPOParams, observation: jax.Array) -> jax.Array:
+        """Return value estimates ``[...]``."""
+        return self.value.apply(params.value, observation)[..., 0]
+
+
+def make_networks(settings: PPOSettings, distribution: Distribution) -> PPONetworks:
+    """Build the networks that the settings describe.
+
+    Raises:
+        L2OError: The activation or the initialiser is unknown.
+    """
+    if settings.activation not in ACTIVATIONS:
+        raise unknown_name("activation", settings.activation, ACTIVATIONS)
+    if settings.initializer not in INITIALIZERS:
+        raise unknown_name("initializer", settings.initializer, INITIALIZERS)
+    names = settings.activation, settings.initializer
+    policy = MLP((*settings.policy_layers, distribution.param_size), *names, 0.01)
+    return PPONetworks(policy, MLP((*settings.value_layers, 1), *names, 1.0), distribution)

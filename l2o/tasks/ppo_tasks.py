@@ -1,0 +1,37 @@
+"""PPO agents of every task that PPO learns. Brax is imported for all, built only for its own."""
+
+import functools
+
+from l2o.agents.ppo import PPO
+from l2o.agents.ppo_settings import PPOSettings
+from l2o.errors import unknown_name
+from l2o.tasks.registry import BRAX_TASKS, GYMNAX_TASKS
+
+
+@functools.lru_cache
+def make_ppo(name: str, settings: PPOSettings, backend: str = "spring") -> PPO:
+    """Build the PPO agent of a task; equal arguments give the same agent, compiled once.
+
+    Args:
+        name: A Brax or gymnax task.
+        settings: Hyperparameters, for instance :func:`l2o.tasks.presets.preset`'s.
+        backend: Brax's physics; gymnax tasks have none.
+
+    Raises:
+        L2OError: A name is unknown; the message gives the nearest valid one.
+        ConfigError: The settings do not fit together.
+    """
+    if name in GYMNAX_TASKS:
+        import gymnax
+
+        from l2o.tasks.gymnax_env import GymnaxEnv
+
+        env, env_params = gymnax.make(GYMNAX_TASKS[name])
+        return PPO(
+            GymnaxEnv(env, env_params, settings.episode_length, settings.action_repeat), settings
+        )
+    if name not in BRAX_TASKS:
+        raise unknown_name("PPO task", name, [*BRAX_TASKS, *GYMNAX_TASKS])
+    from l2o.tasks.brax import make_env
+
+    return PPO(make_env(name, backend, settings.episode_length, settings.action_repeat), settings)
