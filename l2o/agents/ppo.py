@@ -254,11 +254,23 @@ class PPO:
         return jnp.concatenate([scaled(gradient[:policy]), scaled(gradient[policy:])])
 
     def evaluate(
-        self, params: jax.Array, normalizer: Tree, key: jax.Array, episodes: int
+        self,
+        params: jax.Array,
+        normalizer: Tree,
+        key: jax.Array,
+        episodes: int,
+        random: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Play episodes with the policy, one in each of ``episodes`` environments.
 
         Its mode acts, unless the settings say that actions are sampled.
+
+        Args:
+            params: Flat parameters ``[P]``.
+            normalizer: Observation statistics.
+            key: Random key.
+            episodes: How many.
+            random: Bool scalar: act uniformly at random instead, in the same compiled program.
 
         Returns:
             Mean undiscounted return and mean length in actions, float32 scalars.
@@ -268,8 +280,13 @@ class PPO:
         def act(observation: jax.Array, key: jax.Array) -> jax.Array:
             logits = self.networks.logits(tree, self.normalize(observation, normalizer))
             if self.settings.deterministic_evaluation:
-                return distribution.mode(logits)
-            return distribution.postprocess(distribution.sample_no_postprocessing(logits, key))
+                action = distribution.mode(logits)
+            else:
+                raw = distribution.sample_no_postprocessing(logits, key)
+                action = distribution.postprocess(raw)
+            if random is None:
+                return action
+            return jnp.where(random, self._random_actions(key, episodes), action)
 
         total, length = self._play(act, key, episodes)
         return total.mean(), length.mean()
@@ -286,14 +303,17 @@ class PPO:
         Returns:
             float32 ``[episodes]``.
         """
-        size = self.env.action_size
 
         def act(observation: jax.Array, key: jax.Array) -> jax.Array:
-            if self.env.discrete:
-                return jax.random.randint(key, (episodes,), 0, size)
-            return jax.random.uniform(key, (episodes, size), minval=-1.0, maxval=1.0)
+            return self._random_actions(key, episodes)
 
         return jax.jit(lambda key: self._play(act, key, episodes)[0])(key)
+
+    def _random_actions(self, key: jax.Array, number: int) -> jax.Array:
+        size = self.env.action_size
+        if self.env.discrete:
+            return jax.random.randint(key, (number,), 0, size)
+        return jax.random.uniform(key, (number, size), minval=-1.0, maxval=1.0)
 
     def _play(
         self, act: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, episodes: int
@@ -320,24 +340,6 @@ class PPO:
             lambda carry: jnp.any(carry[1][3] > 0), chunk, (0, start)
         )
         return total, length
-
-    def random_returns(self, key: jax.Array, episodes: int) -> jax.Array:
-        """Return undiscounted returns of random actions, one episode each."""
-        key_env, key = jax.random.split(key)
-
-        def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
-            state, total, alive = carry
-            action = jax.random.uniform(key, (episodes, self.env.action_size), minval=-1.0)
-            state = self.env.step(state, action)
-            return (state, total + alive * state.reward, alive * (1 - state.done)), None
-
-        start = (
-            self.env.reset(_raw_keys(key_env, episodes)),
-            jnp.zeros(episodes),
-            jnp.ones(episodes),
-        )
-        (_, total, _), _ = jax.lax.scan(step, start, jax.random.split(key, self.episode_length))
-        return total
 
 
 def _take(data: Rollout, chosen: jax.Array) -> Rollout:

@@ -84,7 +84,7 @@ class BraxLifetime:
             ``episodes``, float32 ``[L]``.
         """
         state = self.train(program, values, state, updates)
-        returns = self._evaluate(state)
+        returns = self._evaluate(state, jnp.zeros(state.update.shape, bool))
         return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
 
     def train(self, program: Program, values: Tree, state: BraxState, updates: int) -> BraxState:
@@ -124,15 +124,15 @@ class BraxLifetime:
 
     def agent_bytes(self) -> int:
         """Return roughly what one agent in training needs, to choose how many fit memory."""
-        config, agent = self.agent.config, self.agent
+        settings, agent = self.agent.settings, self.agent
         env_state = jax.eval_shape(agent.init_envs, jax.random.key(0))
         params = jax.eval_shape(agent.init_params, jax.random.key(0))
         normalizer = jax.eval_shape(agent.init_normalizer)
         _, data = jax.eval_shape(agent.collect, params, normalizer, env_state, jax.random.key(0))
-        minibatch = config.batch_size * config.unroll_length
-        activations = 4 * minibatch * sum([*config.policy_layers, *config.value_layers])
+        minibatch = settings.batch_size * settings.unroll_length
+        activations = 4 * minibatch * sum([*settings.policy_layers, *settings.value_layers])
         # The batch and its shuffled copy; activations and their gradients; evaluation episodes.
-        evaluation = _bytes(env_state) * self.episodes // config.environments
+        evaluation = _bytes(env_state) * self.episodes // settings.environments
         return 2 * _bytes(data) + 3 * activations + _bytes(env_state) + evaluation
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -171,14 +171,33 @@ class BraxLifetime:
             params=params, opt_state=opt_state, normalizer=normalizer, update=state.update + 1
         )
 
+    def random_returns(self, state: BraxState, points: int) -> jax.Array:
+        """Return mean returns of uniformly random actions, the zero of scores, ``[points, L]``.
+
+        Args:
+            state: Any agents: they do not act, but name the environments.
+            points: How often to play evaluation episodes.
+        """
+        everywhere = jnp.ones(state.update.shape, bool)
+        steps = [state._replace(update=jnp.full_like(state.update, i)) for i in range(points)]
+        return jnp.stack([self._evaluate(step, everywhere) for step in steps])
+
     @functools.partial(jax.jit, static_argnums=0)
-    def _evaluate(self, state: BraxState) -> jax.Array:
-        """Play evaluation episodes with every agent; return their mean returns ``[L]``."""
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(state.key)
-        returns, _ = jax.vmap(lambda *args: self.agent.evaluate(*args, self.episodes))(
-            state.params, state.normalizer, keys
-        )
-        return returns
+    def _evaluate(self, state: BraxState, random: jax.Array) -> jax.Array:
+        """Play evaluation episodes with every agent; return their mean returns ``[L]``.
+
+        Args:
+            state: The agents.
+            random: bool ``[L]``: whose actions are random instead. One program for all: physics
+                takes long to compile.
+        """
+
+        def one(params: jax.Array, normalizer: Tree, key: jax.Array, *now: jax.Array) -> jax.Array:
+            update, random = now
+            key = jax.random.fold_in(jax.random.fold_in(key, 1), update)
+            return self.agent.evaluate(params, normalizer, key, self.episodes, random)[0]
+
+        return jax.vmap(one)(state.params, state.normalizer, state.key, state.update, random)
 
 
 def _bytes(tree: Tree) -> int:

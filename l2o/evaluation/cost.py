@@ -40,9 +40,9 @@ def costs(
         budget: How long.
         timings: Of the points; the fastest of each program counts, the first holds compilation.
     """
-    config = lifetime.agent.config
+    settings = lifetime.agent.settings
     steps = budget.every * lifetime.steps_per_update
-    updates = budget.every * config.epochs * config.minibatches
+    updates = budget.every * settings.epochs * settings.minibatches
     rows = []
     for family in families(candidates):
         points = [t.seconds / t.lanes for t in timings if t.program == family.program]

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.brax_tasks import brax_lifetime, ppo_settings
-from l2o.evaluation.candidates import Candidate
+from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.contenders import contenders, untuned, with_rates
 from l2o.evaluation.cost import costs
 from l2o.evaluation.evaluate import Budget, Timing, evaluate, show_points
@@ -21,8 +22,6 @@ from l2o.files import read_json, sha256, write_json, write_table
 from l2o.runs import Run
 from l2o.seeding import key_for
 from l2o.settings import Config, Transfer
-
-_RANDOM_EPISODES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +61,8 @@ def tune_for_transfer(config: Config, sources: Sources, out: Path, state: Path) 
         for task in settings.tuning_tasks:
             with run.phase(task):
                 lifetime, _ = brax_lifetime(task, settings)
-                zeros[task] = float(np.mean(_random_returns(task, lifetime, [TUNING_SEED])))
+                trials = range(TUNING_SEED, TUNING_SEED + settings.seeds)
+                zeros[task] = float(_random_returns(task, lifetime, trials, settings.points).mean())
                 found.append(_grid(task, settings, candidates, run, resume))
         finals = pd.concat(found, ignore_index=True)
         rates = rates_over_tasks(finals, zeros)
@@ -190,21 +190,28 @@ def _names(candidates: Sequence[Candidate]) -> pd.DataFrame:
     return pd.DataFrame(pairs, columns=["optimizer", "learning_rate"])
 
 
-def _random_returns(task: str, lifetime: BraxLifetime, seeds: Sequence[int]) -> np.ndarray:
-    """Return the mean return of uniformly random actions, per seed."""
-    keys = [key_for(seed, "random", task) for seed in seeds]
-    play = jax.jit(lambda key: lifetime.agent.random_returns(key, _RANDOM_EPISODES).mean())
-    return np.array([float(play(key)) for key in keys])
+def _random_returns(
+    task: str, lifetime: BraxLifetime, seeds: Sequence[int], points: int
+) -> np.ndarray:
+    """Return the mean returns of random actions ``[points, seeds]``."""
+    (family,) = families([Candidate("random", "sgd", 0.0)])
+    values = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(seeds), axis=0), family.values)
+    keys = jnp.stack([key_for(seed, "random", task) for seed in seeds])
+    agents = lifetime.init(family.program, values, keys, points)
+    return np.asarray(lifetime.random_returns(agents, points), float)
 
 
 def _random_curves(
     task: str, lifetime: BraxLifetime, seeds: Sequence[int], like: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return curves of a policy that acts at random, and never learns."""
-    points = like[["task", "update", "env_steps"]].drop_duplicates()
-    returns = pd.DataFrame({"seed": seeds, "return": _random_returns(task, lifetime, seeds)})
-    table = points.merge(returns, how="cross")
-    return table.assign(optimizer="random", learning_rate=0.0, episodes=float(_RANDOM_EPISODES))
+    """Return curves of a policy that acts at random and never learns."""
+    points = like[["task", "update", "env_steps", "episodes"]].drop_duplicates()
+    returns = _random_returns(task, lifetime, seeds, len(points))
+    frames = [
+        points.iloc[[i]].merge(pd.DataFrame({"seed": seeds, "return": row}), how="cross")
+        for i, row in enumerate(returns)
+    ]
+    return pd.concat(frames).assign(optimizer="random", learning_rate=0.0)
 
 
 def _fingerprint(config: Config, sources: Sources, settings: Transfer, *more: object) -> list:
