@@ -14,10 +14,9 @@ from l2o.tasks import quiet_brax  # noqa: F401
 import jax
 import jax.numpy as jnp
 from brax.training.acme import running_statistics, specs
-from brax.training.distribution import NormalTanhDistribution
 
 from l2o.agents.ppo_loss import Rollout, ppo_loss
-from l2o.agents.ppo_networks import Categorical, PPONetworks, PPOParams, make_networks
+from l2o.agents.ppo_networks import Categorical, PPONetworks, PPOParams, TanhNormal, make_networks
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import count_parameters, ravel, unravel_like
 from l2o.errors import ConfigError, unknown_name
@@ -73,7 +72,7 @@ class PPO:
     @functools.cached_property
     def networks(self) -> PPONetworks:
         """Policy and value networks, and the action distribution."""
-        kind = Categorical if self.env.discrete else NormalTanhDistribution
+        kind = Categorical if self.env.discrete else TanhNormal
         return make_networks(self.settings, kind(self.env.action_size))
 
     @property
@@ -150,7 +149,7 @@ class PPO:
         def step(carry: tuple, key: jax.Array) -> tuple[tuple, tuple]:
             state, cut_off = carry
             logits = self.networks.logits(tree, self.normalize(state.obs, normalizer))
-            raw = distribution.sample_no_postprocessing(logits, key)
+            raw = distribution.sample(logits, key)
             following = self.env.step(state, distribution.postprocess(raw))
             truncation = following.truncation
             cut_off = jnp.where(truncation[:, None] > 0, following.terminal_obs, cut_off)
@@ -210,19 +209,20 @@ class PPO:
         """
         if normalizer is not None:
             normalizer = running_statistics.update(normalizer, data.observation)
+        key_noise, key = jax.random.split(key)
         data = data._replace(
             observation=self.normalize(data.observation, normalizer),
             last_observation=self.normalize(data.last_observation, normalizer),
+            # Drawn once for all epochs: for every minibatch it would be a fifth of the work.
+            noise=self.networks.distribution.noise(key_noise, data.reward.shape),
         )
 
-        def loss(params: jax.Array, batch: Rollout, key: jax.Array) -> jax.Array:
-            return ppo_loss(self.unravel(params), batch, key, self.networks, self.settings)
+        def loss(params: jax.Array, batch: Rollout) -> jax.Array:
+            return ppo_loss(self.unravel(params), batch, self.networks, self.settings)
 
-        def minibatch(carry: tuple, packed: tuple) -> tuple[tuple, None]:
+        def minibatch(carry: tuple, chosen: jax.Array) -> tuple[tuple, None]:
             params, opt_state = carry
-            chosen, key = packed
-            batch = _take(data, chosen)
-            value, gradient = jax.value_and_grad(loss)(params, batch, key)
+            value, gradient = jax.value_and_grad(loss)(params, _take(data, chosen))
             gradient = self._clip(gradient)
             updates, opt_state = tx.update(
                 gradient, opt_state, params, value=value, progress=progress
@@ -230,11 +230,8 @@ class PPO:
             return (params + updates, opt_state), None
 
         def epoch(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
-            key_order, key_loss = jax.random.split(key)
-            number = self.settings.minibatches
-            order = jax.random.permutation(key_order, data.last_observation.shape[0])
-            keys = jax.random.split(key_loss, number)
-            return jax.lax.scan(minibatch, carry, (order.reshape(number, -1), keys))
+            order = jax.random.permutation(key, data.last_observation.shape[0])
+            return jax.lax.scan(minibatch, carry, order.reshape(self.settings.minibatches, -1))
 
         (params, opt_state), _ = jax.lax.scan(
             epoch, (params, opt_state), jax.random.split(key, self.settings.epochs)
@@ -282,8 +279,7 @@ class PPO:
             if self.settings.deterministic_evaluation:
                 action = distribution.mode(logits)
             else:
-                raw = distribution.sample_no_postprocessing(logits, key)
-                action = distribution.postprocess(raw)
+                action = distribution.postprocess(distribution.sample(logits, key))
             if random is None:
                 return action
             return jnp.where(random, self._random_actions(key, episodes), action)

@@ -23,7 +23,8 @@ class Rollout(NamedTuple):
     log_prob: jax.Array  # [T, N] float32, of the policy that acted
     reward: jax.Array  # [T, N] float32, scaled
     end: jax.Array  # [T, N] float32, 1 where nothing is to be expected after the step
-    truncation: jax.Array | None  # [T, N] float32, 1 where the step is left out
+    truncation: jax.Array | None = None  # [T, N] float32, 1 where the step is left out
+    noise: jax.Array | None = None  # of the entropy's estimate
 
 
 def advantages_and_targets(
@@ -75,7 +76,6 @@ def advantages_and_targets(
 def ppo_loss(
     params: PPOParams,
     rollout: Rollout,
-    key: jax.Array,
     networks: PPONetworks,
     settings: PPOSettings,
 ) -> jax.Array:
@@ -84,7 +84,6 @@ def ppo_loss(
     Args:
         params: Of both networks.
         rollout: The minibatch.
-        key: Of the noise in the entropy's estimate.
         networks: The networks.
         settings: Coefficients.
 
@@ -107,5 +106,5 @@ def ppo_loss(
     clipped = jnp.clip(ratio, 1 - settings.clip, 1 + settings.clip)
     surrogate = jnp.mean(jnp.minimum(ratio * advantages, clipped * advantages))
     value_error = 0.5 * jnp.mean(jnp.square(targets - values))
-    entropy = jnp.mean(distribution.entropy(logits, key))
+    entropy = jnp.mean(distribution.entropy(logits, rollout.noise))
     return settings.value_weight * value_error - surrogate - settings.entropy_weight * entropy

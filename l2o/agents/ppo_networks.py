@@ -22,6 +22,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": nn.tanh,
 }
 INITIALIZERS = ("lecun_uniform", "orthogonal")
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class PPOParams(NamedTuple):
@@ -32,14 +33,14 @@ class PPOParams(NamedTuple):
 
 
 class Distribution(Protocol):
-    """A distribution over actions; ``brax.training.distribution.ParametricDistribution`` fits.
+    """A distribution over actions, given a network's outputs (``logits``).
 
     Raw actions are what is sampled and stored, :meth:`postprocess` gives what environments get.
     """
 
     param_size: int
 
-    def sample_no_postprocessing(self, logits: jax.Array, key: jax.Array) -> jax.Array:
+    def sample(self, logits: jax.Array, key: jax.Array) -> jax.Array:
         """Draw raw actions."""
 
     def postprocess(self, raw: jax.Array) -> jax.Array:
@@ -49,10 +50,61 @@ class Distribution(Protocol):
         """Return the action to take when there is no exploration."""
 
     def log_prob(self, logits: jax.Array, raw: jax.Array) -> jax.Array:
-        """Return log-probabilities of raw actions ``[...]``."""
+        """Return log-densities of raw actions ``[...]``."""
 
-    def entropy(self, logits: jax.Array, key: jax.Array) -> jax.Array:
-        """Return an unbiased estimate of the entropies ``[...]``."""
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
+        """Draw what :meth:`entropy` needs for a batch of that shape."""
+
+    def entropy(self, logits: jax.Array, noise: jax.Array | None) -> jax.Array:
+        """Return an unbiased estimate of the actions' entropies ``[...]``."""
+
+
+class TanhNormal:
+    """Hyperbolic tangents of independent normals, as Brax parametrises them.
+
+    Its outputs are the means and, through a softplus, the standard deviations.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self.param_size = 2 * size
+
+    def _moments(self, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean, spread = jnp.split(logits, 2, axis=-1)
+        return mean, jax.nn.softplus(spread) + 0.001
+
+    def sample(self, logits: jax.Array, key: jax.Array) -> jax.Array:
+        """Draw normals ``[..., A]``."""
+        mean, deviation = self._moments(logits)
+        return mean + deviation * jax.random.normal(key, mean.shape)
+
+    def postprocess(self, raw: jax.Array) -> jax.Array:
+        """Return their hyperbolic tangents."""
+        return jnp.tanh(raw)
+
+    def mode(self, logits: jax.Array) -> jax.Array:
+        """Return the tangents of the means ``[..., A]``."""
+        return jnp.tanh(self._moments(logits)[0])
+
+    def log_prob(self, logits: jax.Array, raw: jax.Array) -> jax.Array:
+        """Return log-densities of the normals ``[...]``.
+
+        Those of the tangents differ by a term of the action alone, which probability ratios lose.
+        """
+        mean, deviation = self._moments(logits)
+        density = -0.5 * jnp.square((raw - mean) / deviation) - jnp.log(deviation) - _LOG_SQRT_2PI
+        return jnp.sum(density, axis=-1)
+
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Draw a sample's standard normals ``[*shape, A]``."""
+        return jax.random.normal(key, (*shape, self.size))
+
+    def entropy(self, logits: jax.Array, noise: jax.Array) -> jax.Array:
+        """Return the normals' entropies plus the log-slope of the tangent at one sample each."""
+        mean, deviation = self._moments(logits)
+        raw = mean + deviation * noise
+        slope = 2 * (math.log(2) - raw - jax.nn.softplus(-2 * raw))
+        return jnp.sum(0.5 + _LOG_SQRT_2PI + jnp.log(deviation) + slope, axis=-1)
 
 
 class Categorical:
@@ -61,7 +113,7 @@ class Categorical:
     def __init__(self, actions: int):
         self.param_size = actions
 
-    def sample_no_postprocessing(self, logits: jax.Array, key: jax.Array) -> jax.Array:
+    def sample(self, logits: jax.Array, key: jax.Array) -> jax.Array:
         """Draw actions ``[...]`` int32."""
         return sample_action(key, logits)
 
@@ -79,8 +131,11 @@ class Categorical:
         taken = jax.nn.one_hot(raw, self.param_size)
         return jnp.sum(jax.nn.log_softmax(logits) * taken, axis=-1)
 
-    def entropy(self, logits: jax.Array, key: jax.Array) -> jax.Array:
-        """Return the exact entropies ``[...]``; the key is not used."""
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> None:
+        """Return nothing: the entropy is exact."""
+
+    def entropy(self, logits: jax.Array, noise: None) -> jax.Array:
+        """Return the entropies ``[...]``."""
         log_probs = jax.nn.log_softmax(logits)
         return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 

@@ -16,13 +16,13 @@ from brax import envs
 from brax.training import types
 from brax.training.agents.ppo import losses as brax_losses
 from brax.training.agents.ppo import networks as brax_networks
-from brax.training.distribution import NormalTanhDistribution
+from brax.training.distribution import TanhBijector
 from flax import struct
 from gymnax.environments import environment, spaces
 
 from l2o.agents.ppo import PPO
 from l2o.agents.ppo_loss import Rollout, advantages_and_targets, ppo_loss
-from l2o.agents.ppo_networks import Categorical, make_networks
+from l2o.agents.ppo_networks import Categorical, TanhNormal, make_networks
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import count_parameters
 from l2o.errors import ConfigError, L2OError
@@ -144,7 +144,7 @@ def random_rollout(key, time=7, number=6, size=3, actions=2):
 def test_masked_loss_and_gradient_equal_those_of_brax(clip):
     rollout, key = random_rollout(jax.random.key(3)), jax.random.key(4)
     settings = dataclasses.replace(SMALL, clip=clip, truncation="mask", activation="swish")
-    networks = make_networks(settings, NormalTanhDistribution(2))
+    networks = make_networks(settings, TanhNormal(2))
     params = networks.init(jax.random.key(5), 3)
     theirs = brax_networks.make_ppo_networks(
         3,
@@ -152,6 +152,9 @@ def test_masked_loss_and_gradient_equal_those_of_brax(clip):
         policy_hidden_layer_sizes=settings.policy_layers,
         value_hidden_layer_sizes=settings.value_layers,
     )
+    rollout = rollout._replace(noise=jax.random.normal(key, rollout.action.shape))
+    # Brax's log-probabilities are those of the tangents of raw actions.
+    slope = jnp.sum(TanhBijector().forward_log_det_jacobian(rollout.action), axis=-1)
     # Brax has the batch axis first, and knows no last observation but that of the last transition.
     following = jnp.concatenate([rollout.observation[1:], rollout.last_observation[None]])
     transitions = types.Transition(
@@ -163,7 +166,7 @@ def test_masked_loss_and_gradient_equal_those_of_brax(clip):
         extras={
             "policy_extras": {
                 "raw_action": rollout.action,
-                "log_prob": rollout.log_prob,
+                "log_prob": rollout.log_prob - slope,
                 "distribution_params": networks.logits(params, rollout.observation),
             },
             "state_extras": {"truncation": rollout.truncation},
@@ -185,8 +188,8 @@ def test_masked_loss_and_gradient_equal_those_of_brax(clip):
         )[0]
 
     expected, expected_gradient = jax.jit(jax.value_and_grad(brax_loss))(params)
-    actual, gradient = jax.jit(jax.value_and_grad(ppo_loss), static_argnums=(3, 4))(
-        params, rollout, key, networks, settings
+    actual, gradient = jax.jit(jax.value_and_grad(ppo_loss), static_argnums=(2, 3))(
+        params, rollout, networks, settings
     )
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
@@ -222,7 +225,7 @@ def test_categorical():
     every = jnp.stack([distribution.log_prob(logits, jnp.full(2, i)) for i in range(3)], -1)
     np.testing.assert_allclose(jnp.exp(every), probs, rtol=1e-6)
     np.testing.assert_array_equal(distribution.mode(logits), [2, 0])
-    entropy = distribution.entropy(logits, jax.random.key(0))
+    entropy = distribution.entropy(logits, None)
     np.testing.assert_allclose(entropy, -(probs * np.log(probs)).sum(-1), rtol=1e-5)
 
 
@@ -381,7 +384,7 @@ def test_minatar_trains():
     def update(key):
         params = agent.init_params(key)
         _, data = agent.collect(params, None, agent.init_envs(key), key)
-        loss = ppo_loss(agent.unravel(params), data, key, agent.networks, settings)
+        loss = ppo_loss(agent.unravel(params), data, agent.networks, settings)
         tx = optax.with_extra_args_support(optax.adam(1e-3))
         return loss, params, agent.learn(tx, params, tx.init(params), None, data, key)[0]
 
