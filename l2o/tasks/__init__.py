@@ -1,4 +1,4 @@
-"""Gridworlds and families of them as gymnax environments, Brax tasks, and a registry."""
+"""Gridworlds and families of them as gymnax environments, tasks of PPO, and a registry."""
 
 from l2o.tasks.lazy import postpone
 

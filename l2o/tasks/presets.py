@@ -70,7 +70,7 @@ GYMNAX_PRESETS: dict[str, PPOSettings] = {
 
 Differences to OPEN: minibatches are made of whole unrolls, with advantages from the current value
 estimates as in Brax, where OPEN shuffles single steps and estimates advantages once per update;
-the value loss is not clipped; truncated episodes are bootstrapped.
+advantages have Brax's form; the value loss is not clipped; truncated episodes are bootstrapped.
 """
 
 PRESETS: dict[str, PPOSettings] = BRAX_PRESETS | GYMNAX_PRESETS

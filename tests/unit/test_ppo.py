@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnax
@@ -63,6 +64,27 @@ def test_every_task_has_a_preset_that_fits_together():
         assert settings.unroll_length * settings.action_repeat <= settings.episode_length
     assert preset("reacher").action_repeat == 4
     assert preset("hopper") == preset("walker2d") and preset("swimmer") == preset("halfcheetah")
+
+
+def test_the_documented_settings_are_those_in_use():
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
+    assert {row[0].strip(" `") for row in rows} == set(BRAX_TASKS)
+    for name, *numbers in rows:
+        settings = preset(name.strip(" `"))
+        assert [float(number) for number in numbers[:10]] == [
+            settings.env_steps,
+            settings.environments,
+            settings.batch_size,
+            settings.minibatches,
+            settings.unroll_length,
+            settings.epochs,
+            settings.discount,
+            settings.entropy_weight,
+            settings.reward_scale,
+            settings.learning_rate,
+        ]
+    assert all(f"`{name}`" in text for name in GYMNAX_TASKS)
 
 
 def test_open_settings_make_minibatches_of_1024_steps_in_updates_of_64_x_128():
