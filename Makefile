@@ -28,7 +28,7 @@ lint: $(ready)  ## Check style and formatting of the package and the workflow
 
 bench: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1  # as the workflow sets it
 bench: $(ready)  ## Measure speed and print the numbers
-	@for file in tests/benchmarks/*.py; do echo "$$file"; $(bin)/python "$$file" $(ARGS) || exit; done
+	@for file in tests/benchmarks/[!_]*.py; do echo "$$file"; $(bin)/python "$$file" $(ARGS) || exit; done
 
 ui: export MLFLOW_DISABLE_TELEMETRY := true
 ui: $(ready)  ## Browse the runs in MLflow, on this machine only (PORT=5000)

@@ -1,0 +1,89 @@
+"""What the comparison with Brax's own PPO asks for is what our loop does."""
+
+import dataclasses
+import importlib.util
+import inspect
+from pathlib import Path
+
+import pytest
+
+from l2o import config
+from l2o.evaluation import brax_tasks
+from l2o.evaluation.brax_tasks import brax_lifetime
+
+ROOT = Path(__file__).parents[2]
+TASK = "inverted_pendulum"
+
+
+@pytest.fixture(scope="module")
+def reference():
+    path = ROOT / "tests" / "benchmarks" / "_brax_reference.py"
+    spec = importlib.util.spec_from_file_location("_brax_reference", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def transfer():
+    settings = config.read_yaml(ROOT / "config" / "config.yaml") | {"scale": "quick"}
+    return config.build(settings, ROOT / "config").transfer
+
+
+def test_the_preset_is_what_brax_gets(reference, transfer):
+    lifetime, budget = brax_lifetime(TASK, transfer)
+    asked = reference.reference_request(TASK, transfer, 1e-3, budget.updates, budget.points)
+    ours, theirs = lifetime.agent.config, asked["train"]
+
+    assert asked["backend"] == transfer.backend == "spring"
+    assert asked["networks"]["policy_hidden_layer_sizes"] == list(ours.policy_layers) == [32, 32]
+    assert asked["networks"]["value_hidden_layer_sizes"] == list(ours.value_layers) == [64, 64]
+    assert theirs["episode_length"] == lifetime.agent.episode_length == 1000
+    assert theirs["num_eval_envs"] == lifetime.episodes == transfer.episodes
+    for name in set(ours._fields) - {"policy_layers", "value_layers"}:
+        assert theirs[reference.ARGUMENTS[name]] == getattr(ours, name), name
+    # ppo.train rounds the number of its updates up; here there is nothing to round.
+    per_update = theirs["batch_size"] * theirs["num_minibatches"] * theirs["unroll_length"]
+    assert theirs["num_timesteps"] == budget.updates * per_update == 204_800
+    assert lifetime.steps_per_update == per_update
+    assert theirs["num_evals"] == budget.points + 1
+
+
+def test_every_setting_reaches_brax(reference, transfer, monkeypatch):
+    settings = brax_tasks.ppo_settings(TASK, transfer)
+    asked = reference.reference_request(TASK, transfer, 1e-3, 50, 5)
+    # Asked for in other ways: the learning rate, and the steps as updates.
+    handed_over = {"env_steps", "learning_rate"}
+    for field in dataclasses.fields(settings):
+        if field.name in handed_over:
+            continue
+        value = getattr(settings, field.name)
+        other = (*value, 8) if isinstance(value, tuple) else value * 2
+        changed = dataclasses.replace(settings, **{field.name: other})
+        monkeypatch.setattr(reference, "ppo_settings", lambda *_, changed=changed: changed)
+        assert reference.reference_request(TASK, transfer, 1e-3, 50, 5) != asked, field.name
+
+
+def test_brax_takes_every_argument(reference, transfer):
+    from brax.training.agents.ppo import networks, train
+
+    asked = reference.reference_request(TASK, transfer, 1e-3, 50, 5)
+    assert asked["train"].keys() <= inspect.signature(train.train).parameters.keys()
+    taken = inspect.signature(networks.make_ppo_networks).parameters
+    assert asked["networks"].keys() <= taken.keys()
+
+
+def test_make_bench_runs_no_helper():
+    benchmarks = ROOT / "tests" / "benchmarks"
+    helpers = {path.name for path in benchmarks.glob("_*.py")}
+    assert helpers == {"_brax_ppo_worker.py", "_brax_reference.py"}
+    assert f"{benchmarks.relative_to(ROOT)}/[!_]*.py" in (ROOT / "Makefile").read_text()
+
+
+def test_the_worker_stands_alone(reference):
+    assert "l2o" not in {
+        word.split(".")[0]
+        for line in reference.WORKER.read_text().splitlines()
+        if line.lstrip().startswith(("import ", "from "))
+        for word in line.split()
+    }
