@@ -23,7 +23,7 @@ _METRICS = {
 }
 _ROW_HEIGHT = 0.2
 _LEGEND_COLUMNS = 3
-_UNIT = {"color": QUIET, "lw": 0.8, "ls": (0, (4, 3)), "zorder": 0}
+_UNIT = {"color": QUIET, "lw": 0.8, "ls": (0, (4, 3)), "zorder": 1}
 
 
 Lines = Mapping[str, Line]

@@ -16,6 +16,7 @@ from l2o.report.claims import all_claims
 from l2o.report.load import Results, load
 from l2o.report.style import recipe_lines
 from l2o.report.svg import Drawing
+from l2o.report.transfer_summary import summary_drawings
 
 _GLOSSARY = (
     ("agent", "A policy and a value network, trained by A2C (toy tasks) or PPO (Brax)."),
@@ -33,6 +34,10 @@ _GLOSSARY = (
     ("scale", "A named set of budgets: smoke, quick, paper."),
     ("validation task", "Used to choose the champion, never to train or to test it."),
     ("test task", "Used only for the transfer comparison."),
+    ("score", "A return on one task, scaled: 0 is the random policy, 1 is tuned Adam."),
+    ("IQM", "Interquartile mean: the mean of the middle half of all scores."),
+    ("optimality gap", "By how much scores stay below 1 on average; higher ones count as 1."),
+    ("area", "Mean return over a whole learning curve: the area under it, per point."),
     ("final return", "Mean return over the end of a lifetime; see how to read the numbers."),
 )
 
@@ -118,6 +123,10 @@ def _tables(run: Results) -> dict[str, Any]:
             {task: part.curves for task, part in run.transfer.items()}
         ),
     }
+    if run.summary is not None:
+        found["task_scores"] = tables.task_scores(run.summary)
+        found["aggregates"] = tables.aggregated_scores(run.summary)
+        found["improvement"] = tables.improvement(run.summary)
     if run.selection is not None:
         found["selection"] = tables.selection(run.selection)
     return found
@@ -181,6 +190,8 @@ def _drawings(run: Results) -> Iterator[Drawing]:
     for task, evaluation in run.transfer.items():
         figure = figures.learning_curves(evaluation.curves, f"{task} (test)")
         yield Drawing(f"transfer_{task}", figure, f"Learning curves on the test task {task}")
+    if run.summary is not None:
+        yield from summary_drawings(run.summary, "summary_")
     for name, ablation in run.ablations.items():
         for task, rows in ablation.summary.groupby("task", sort=False):
             figure = figures.ablation(rows, run.variants(name), str(task))

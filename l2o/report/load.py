@@ -9,6 +9,8 @@ import pandas as pd
 
 from l2o import config
 from l2o.errors import ResultsError
+from l2o.evaluation import aggregates
+from l2o.evaluation.statistics import MIN_SEEDS
 from l2o.files import read_json, read_table
 from l2o.jobs import Job, find_jobs
 from l2o.runs import RECORD
@@ -23,6 +25,14 @@ SUMMARY_COLUMNS = (
     *("variant", "recipe", "meta_seed", "task", "role", "stage"),
     *("mean", "se", "low", "high", "seeds"),
 )
+# Tables of the stage transfer-summary, with the columns of each and what they mean.
+SUMMARY_TABLES = {
+    "scores": aggregates.SCORE_COLUMNS,
+    "aggregates": aggregates.AGGREGATE_COLUMNS,
+    "profiles": aggregates.PROFILE_COLUMNS,
+    "improvement": aggregates.IMPROVEMENT_COLUMNS,
+    "efficiency": aggregates.EFFICIENCY_COLUMNS,
+}
 CHAMPION_KEYS = ("recipe", "seed", "outer_step", "score", "learning_rate")
 
 
@@ -61,6 +71,28 @@ class Selection:
 
 
 @dataclasses.dataclass(frozen=True)
+class TransferSummary:
+    """All test tasks together; see ``SUMMARY_TABLES``."""
+
+    scores: pd.DataFrame
+    aggregates: pd.DataFrame
+    profiles: pd.DataFrame
+    improvement: pd.DataFrame
+    efficiency: pd.DataFrame
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there were enough seeds for intervals."""
+        return bool((self.aggregates["seeds"] >= MIN_SEEDS).any())
+
+    @property
+    def left_out(self) -> list[str]:
+        """Optimizers that were not run with the same seeds on every task."""
+        aggregated = set(self.aggregates["optimizer"])
+        return [name for name in self.scores["optimizer"].unique() if name not in aggregated]
+
+
+@dataclasses.dataclass(frozen=True)
 class AblationResults:
     """Final returns per variant, and the learning curves behind them."""
 
@@ -80,6 +112,7 @@ class Results:
         tuning: The grid on the transfer's tuning tasks; None if not run.
         transfer: By test task.
         off_preset: Agents off the preset, by test task and variant; those that were run.
+        summary: Of all test tasks, None if not run.
         ablations: By name.
         jobs: Records of all jobs, oldest first.
         missing: Folders of the jobs that were not run, relative to the scale's.
@@ -92,6 +125,7 @@ class Results:
     tuning: pd.DataFrame | None
     transfer: dict[str, Transfer]
     off_preset: dict[tuple[str, str], Transfer]
+    summary: TransferSummary | None
     ablations: dict[str, AblationResults]
     jobs: list[Job]
     missing: list[str]
@@ -159,6 +193,9 @@ def load(folder: Path) -> Results:
                 f"transfer_variants/{task}", settings.transfer.variants
             )
         },
+        summary=next(
+            (_read_summary(path) for _, path in absent.present("", ["transfer_summary"])), None
+        ),
         ablations={
             name: _read_ablation(path, settings.toy_evaluation_tasks)
             for name, path in absent.present("ablations", settings.ablations)
@@ -224,6 +261,17 @@ def _read_selection(folder: Path) -> Selection:
         champion=champion,
         comparison=_read_rows(folder / "comparison.parquet", CURVE_COLUMNS),
     )
+
+
+def _read_summary(folder: Path) -> TransferSummary:
+    tables = {
+        name: _read_rows(folder / f"{name}.parquet", SUMMARY_TABLES[name])
+        for name in SUMMARY_TABLES
+        if name != "improvement"
+    }
+    # Empty where the champion was not run with the same seeds on every task.
+    improvement = read_table(folder / "improvement.parquet", SUMMARY_TABLES["improvement"])
+    return TransferSummary(improvement=improvement, **tables)
 
 
 def _read_ablation(folder: Path, tasks: list[str]) -> AblationResults:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from l2o.evaluation.aggregates import SCORES
 from l2o.report import compare
 from l2o.report.compare import Comparison
-from l2o.report.load import Results, Selection, Transfer
+from l2o.report.load import Results, Selection, Transfer, TransferSummary
 from l2o.report.text import NOTHING, TIMES, count, interval, number, optimizer_name, rate
 
 
@@ -65,7 +66,7 @@ def transfer(evaluation: Transfer, trials: int) -> Table:
         evaluation: The results.
         trials: Lifetimes that each optimizer spent on its learning rate.
     """
-    groups = {"": [_return_row(row, str(trials)) for row in _summaries(evaluation.curves)]}
+    groups = {"": _rows_with_area(evaluation.curves, str(trials))}
     titles = {
         "none": ("learned optimizers at the rate of their meta-training", "0"),
         "oracle": ("oracle: tuned on this very task", str(trials)),
@@ -73,8 +74,21 @@ def transfer(evaluation: Transfer, trials: int) -> Table:
     for tuning, (title, spent) in titles.items():
         curves = evaluation.controls[evaluation.controls["tuning"] == tuning]
         if not curves.empty:
-            groups[title] = [_return_row(row, spent) for row in _summaries(curves)]
-    return Table(("optimizer", "learning rate", *_STATISTICS, "tuning trials"), groups)
+            groups[title] = _rows_with_area(curves, spent)
+    head = ("optimizer", "learning rate", *_STATISTICS, "tuning trials", "area ± s.e.")
+    return Table(head, groups)
+
+
+def _rows_with_area(curves: pd.DataFrame, trials: str) -> list[Row]:
+    """Return a row per optimizer, the area under its curve, per point, in the last column."""
+    areas = compare.finals_of(curves).groupby("optimizer")["mean"]
+    rows = []
+    for row in _summaries(curves):
+        label = row["optimizer"]
+        lost = row["lost"] > 0
+        area = NOTHING if lost else _with_error(areas.mean()[label], areas.sem()[label])
+        rows.append(_return_row(row, trials, area))
+    return rows
 
 
 def optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
@@ -101,6 +115,61 @@ def optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
 def tuning_budget(table: pd.DataFrame) -> int:
     """Return how many lifetimes each optimizer of a grid spent on its learning rate."""
     return int(table.groupby("optimizer")["seeds"].sum().max())
+
+
+def task_scores(summary: TransferSummary) -> Table:
+    """Return scores on every test task, in which a lost agent counts as a failure."""
+    groups = {}
+    for task, part in summary.scores.groupby("task", sort=False):
+        rows = []
+        for label, agents in compare.in_order(part).groupby("optimizer", sort=False):
+            cells = [
+                number(value)
+                for name in SCORES
+                for column in [agents[f"{name}_score"]]
+                for value in (column.mean(), column.sem())
+            ]
+            seeds = _seeds(len(agents), agents["lost"].sum())
+            rows.append(Row((optimizer_name(label), *cells, seeds), marked=label == "champion"))
+        groups[str(task)] = rows
+    return Table(("optimizer", "score", "s.e.", "score of the area", "s.e.", "seeds"), groups)
+
+
+def aggregated_scores(summary: TransferSummary) -> Table:
+    """Return aggregates over all test tasks, of the final scores and of those of the area."""
+    columns = [("final", name) for name in ("iqm", "median", "optimality_gap")] + [("area", "iqm")]
+    table = compare.in_order(summary.aggregates)
+    rows = []
+    for label, part in table.groupby("optimizer", sort=False):
+        found = part.set_index(["score", "metric"])
+        one = part.iloc[0]
+        seeds = f"{one['tasks']} {TIMES} {_seeds(one['seeds'], one['lost'])}"
+        cells = (_with_interval(found.loc[column]) for column in columns)
+        rows.append(Row((optimizer_name(label), *cells, seeds), marked=label == "champion"))
+    head = ("optimizer", "IQM", "median", "optimality gap", "IQM of the area")
+    return Table((*head, f"tasks {TIMES} seeds"), {"": rows})
+
+
+def improvement(summary: TransferSummary) -> Table:
+    """Return the probabilities that the champion is better than each other optimizer."""
+    table = compare.in_order(summary.improvement).rename(columns={"probability": "estimate"})
+    rows = []
+    for label, part in table.groupby("optimizer", sort=False):
+        found = part.set_index("score")
+        rows.append(
+            Row((optimizer_name(label), *(_with_interval(found.loc[name]) for name in SCORES)))
+        )
+    return Table(("champion against", "by final return", "by area under the curve"), {"": rows})
+
+
+def _with_interval(row: pd.Series) -> str:
+    ends = interval(row["low"], row["high"])
+    return number(row["estimate"]) + ("" if ends == NOTHING else f" {ends}")
+
+
+def _with_error(value: float, error: float) -> str:
+    text = number(error)
+    return number(value) + ("" if text == NOTHING else f" ± {text}")
 
 
 def _summaries(curves: pd.DataFrame) -> list[pd.Series]:
@@ -185,9 +254,7 @@ def selection(chosen: Selection) -> Table:
 def _score_cells(row: pd.Series | None) -> list[str]:
     if row is None:
         return [NOTHING, NOTHING]
-    error = number(row["se"])
-    final = number(row["final"]) + ("" if error == NOTHING else f" ± {error}")
-    return [final, number(row["score"])]
+    return [_with_error(row["final"], row["se"]), number(row["score"])]
 
 
 def meta_training(results: Results) -> Table:

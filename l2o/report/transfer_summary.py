@@ -1,57 +1,18 @@
 """The stage `transfer-summary`: what all test tasks say together."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-
-import pandas as pd
 
 from l2o.evaluation import aggregates
 from l2o.evaluation.statistics import MIN_SEEDS
 from l2o.files import read_table, write_table
 from l2o.report import aggregate_figures, svg
 from l2o.report.aggregate_figures import lines_of
+from l2o.report.load import CURVE_COLUMNS, SUMMARY_TABLES, TransferSummary
 from l2o.report.svg import Drawing
 from l2o.report.text import count
 from l2o.runs import Run
 from l2o.settings import Config
-
-# The columns of l2o.evaluation.evaluate.CURVE_COLUMNS that are used here; that module loads jax.
-CURVE_COLUMNS = ("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return")
-
-
-@dataclasses.dataclass(frozen=True)
-class TransferSummary:
-    """The tables of this stage.
-
-    Attributes:
-        scores: See :data:`l2o.evaluation.aggregates.SCORE_COLUMNS`.
-        aggregates: See :data:`l2o.evaluation.aggregates.AGGREGATE_COLUMNS`.
-        profiles: See :data:`l2o.evaluation.aggregates.PROFILE_COLUMNS`.
-        improvement: See :data:`l2o.evaluation.aggregates.IMPROVEMENT_COLUMNS`.
-        efficiency: See :data:`l2o.evaluation.aggregates.EFFICIENCY_COLUMNS`.
-    """
-
-    scores: pd.DataFrame
-    aggregates: pd.DataFrame
-    profiles: pd.DataFrame
-    improvement: pd.DataFrame
-    efficiency: pd.DataFrame
-
-    @property
-    def has_intervals(self) -> bool:
-        """Whether there were enough seeds for intervals."""
-        return bool((self.aggregates["seeds"] >= MIN_SEEDS).any())
-
-
-COLUMNS = {
-    "scores": aggregates.SCORE_COLUMNS,
-    "aggregates": aggregates.AGGREGATE_COLUMNS,
-    "profiles": aggregates.PROFILE_COLUMNS,
-    "improvement": aggregates.IMPROVEMENT_COLUMNS,
-    "efficiency": aggregates.EFFICIENCY_COLUMNS,
-}
-"""What the columns of each table mean."""
 
 
 def transfer_summary(config: Config, transfer: Path, out: Path) -> None:
@@ -87,12 +48,12 @@ def transfer_summary(config: Config, transfer: Path, out: Path) -> None:
         )
         if not summary.has_intervals:
             print(f"no intervals: fewer than {count(MIN_SEEDS, 'seed')}.", flush=True)
-        for name in COLUMNS:
+        for name in SUMMARY_TABLES:
             write_table(out / f"{name}.parquet", getattr(summary, name))
         figure = aggregate_figures.learning_curves(curves, lines_of(scores.table))
         for drawing in (
             Drawing("learning_curves", figure, "Learning curves on the test tasks"),
-            *drawings(summary),
+            *summary_drawings(summary),
         ):
             svg.save(drawing, out)
         run.summary(_results(summary) | {"left_out": scores.left_out})
@@ -105,7 +66,7 @@ def _results(summary: TransferSummary) -> dict[str, float]:
     return {f"iqm/{row.optimizer}": row.estimate for row in chosen.itertuples()}
 
 
-def drawings(summary: TransferSummary, prefix: str = "") -> Iterator[Drawing]:
+def summary_drawings(summary: TransferSummary, prefix: str = "") -> Iterator[Drawing]:
     """Yield the figures about all test tasks at once.
 
     Args:

@@ -9,6 +9,7 @@ import pytest
 
 from l2o import config
 from l2o.errors import ResultsError
+from l2o.evaluation import aggregates
 from l2o.files import write_json, write_table
 from l2o.report import compare, load
 from l2o.report.build import build_report
@@ -170,6 +171,26 @@ def write_meta_training(folder: Path, recipe: str, task: str) -> None:
     write_record(folder, "meta_train", recipe=recipe)
 
 
+def write_summary(folder: Path, tasks: list[str], seeds: int = SEEDS) -> None:
+    """Aggregate transfer curves, with a random policy that returns nothing."""
+    curves = [make_curves(task, FINALS | {"random": 0.0}, seeds) for task in tasks]
+    for part in curves:
+        part.loc[part["optimizer"] == "random", "return"] = 0.0
+        gone = (part["optimizer"] == "sign") & (part["seed"] == 0) & (part["update"] > 50)
+        part.loc[gone, "return"] = np.nan
+    scores = aggregates.score_tasks(curves)
+    tables = {
+        "scores": scores.table,
+        "aggregates": aggregates.aggregates(scores, 20),
+        "profiles": aggregates.profiles(scores, 20),
+        "improvement": aggregates.improvement(scores, resamples=20),
+        "efficiency": aggregates.efficiency(scores, 20),
+    }
+    for name, table in tables.items():
+        write_table(folder / f"{name}.parquet", table)
+    write_record(folder, "transfer_summary")
+
+
 def write_results(root: Path, scale: str = "quick") -> Path:
     """Write the files of a whole run with known numbers."""
     settings = config.build(config.read_yaml("config/config.yaml") | {"scale": scale})
@@ -193,6 +214,7 @@ def write_results(root: Path, scale: str = "quick") -> Path:
     write_table(root / "tune" / "tuning.parquet", pd.concat(grids))
     write_json(root / "tune" / "tuned.json", RATES)
     write_record(root / "tune", "tune")
+    write_summary(root / "transfer_summary", settings.transfer.tasks)
     for name in settings.ablations:
         write_ablation(root / "ablations" / name, settings, name)
     return root
@@ -252,6 +274,7 @@ def test_figures_are_inlined_and_written(page, results):
     names = {path.stem for path in (results / "figures").glob("*.svg")}
     assert names == {path.stem for path in (results / "figures").glob("*.png")}
     assert {"toy_catch", "selection", "transfer_inverted_double_pendulum"} <= names
+    assert {"summary_aggregates", "summary_profile", "summary_efficiency"} <= names
     assert {"meta_gradient_norm", "ablation_inductive_bias_small_dense_short"} <= names
     assert page.count("<svg") == len(names)
 
@@ -281,6 +304,25 @@ def test_tables_hold_the_numbers(page):
     assert "0123456789ab" in text and "finished 2026-01-02" in text
     assert 'make run ARGS="--config scale=quick"' in text and "make ui" in text
     assert "too small to say anything" not in text
+
+
+def test_test_tasks_are_aggregated(page):
+    text = text_of(page)
+    # Final returns 7.5 ... 8.5 and 8.5 ... 9.5 for Adam: scores are ninths, as random returns 0.
+    assert "champion 0.89 [" in text and "0.11 [" in text
+    assert "sign descent 0.7" in text and f"1 {TIMES} 8 (1 lost)" in text
+    assert "untrained initialisation 1.00 [1.00,\N{NO-BREAK SPACE}1.00]" in text
+    assert "Intervals are 95% percentile intervals" in text
+    assert "0.89 0.01 0.8" in text  # the task's own table: score, s.e., score of the area
+
+
+def test_too_few_seeds_are_said_to_be_too_few(tmp_path, without_figures):
+    root = write_results(tmp_path)
+    write_summary(root / "transfer_summary", ["inverted_double_pendulum"], seeds=2)
+    build_report(root, root / "report.html")
+    text = text_of((root / "report.html").read_text())
+    assert "There are fewer than 3 seeds, so no interval is drawn or written." in text
+    assert f"champion 0.89 0.89 0.11 0.88 1 {TIMES} 2" in text
 
 
 def test_ablations_are_answered(results):
@@ -318,6 +360,7 @@ def test_parts_that_were_not_run_are_left_out(tmp_path, without_figures):
         "meta_train/linear/seed_0/metrics.parquet",
         "select/scores.parquet",
         "ablations/inductive_bias/summary.parquet",
+        "transfer_summary/profiles.parquet",
     ],
 )
 def test_damaged_table_is_named(tmp_path, name):

@@ -20,6 +20,7 @@ TARGETS = [
     "meta_train",
     "select",
     "transfer",
+    "transfer_summary",
     "ablations",
     "ablation_gradient_processing",
     "ablation_pipeline_training",
@@ -92,6 +93,11 @@ write(*{
     "select": ["champion.json", "champion.safetensors", "untrained.safetensors",
                "scores.parquet", "comparison.parquet"],
     "transfer": ["curves.parquet", "tuning.parquet"],
+    "transfer-summary": [f"{name}.parquet" for name in
+                         ("scores", "aggregates", "profiles", "improvement", "efficiency")]
+                        + [f"{name}.{kind}" for kind in ("svg", "png") for name in
+                           ("learning_curves", "aggregates", "profile", "improvement",
+                            "efficiency")],
     "ablate": ["curves.parquet", "summary.parquet"],
 }[stage], "run.json")
 if state:
@@ -252,7 +258,7 @@ class TestRunning:
     def test_command_lines_are_those_of_the_program(self, finished, monkeypatch):
         checkout, before, after = finished
         monkeypatch.chdir(checkout.folder)
-        assert len(before) + len(after) == 19  # one of 18 jobs twice
+        assert len(before) + len(after) == 20  # one of 19 jobs twice
         for call in [*before, *after]:
             args = cli.build_parser().parse_args(call["argv"])
             if "config" in args:
@@ -267,10 +273,13 @@ class TestRunning:
     @pytest.mark.parametrize(
         ("changes", "expected"),
         [
-            ({"transfer": {"seeds": 7}}, {"transfer_task": 1}),
+            ({"transfer": {"seeds": 7}}, {"transfer_task": 1, "transfer_summary": 1}),
             ({"evaluation_seeds": 3}, {"ablation": 3}),
             ({"ablations": {"inductive_bias": {"question": "Which?"}}}, {}),
-            ({"select": {"seeds": 2}}, {"select": 1, "transfer_task": 1}),
+            (
+                {"select": {"seeds": 2}},
+                {"select": 1, "transfer_task": 1, "transfer_summary": 1},
+            ),
             ({"recipes": {"linear": {"unroll": 2}}}, {"meta_train_run": 1, "ablation": 1}),
         ],
         ids=lambda value: "-".join(value),
