@@ -124,7 +124,7 @@ def task_scores(summary: TransferSummary) -> Table:
         rows = []
         for label, agents in compare.in_order(part).groupby("optimizer", sort=False):
             cells = [
-                number(value)
+                number(value, decimals=2)
                 for name in SCORES
                 for column in [agents[f"{name}_score"]]
                 for value in (column.mean(), column.sem())
@@ -163,8 +163,8 @@ def improvement(summary: TransferSummary) -> Table:
 
 
 def _with_interval(row: pd.Series) -> str:
-    ends = interval(row["low"], row["high"])
-    return number(row["estimate"]) + ("" if ends == NOTHING else f" {ends}")
+    ends = interval(row["low"], row["high"], decimals=2)
+    return number(row["estimate"], decimals=2) + ("" if ends == NOTHING else f" {ends}")
 
 
 def _with_error(value: float, error: float) -> str:

@@ -61,11 +61,12 @@ def _decimals(size: float) -> int:
     return 3 if size >= 0.01 else 4
 
 
-def interval(low: float, high: float, signed: bool = False) -> str:
-    """Write an interval; a dash if there is none."""
+def interval(low: float, high: float, signed: bool = False, decimals: int | None = None) -> str:
+    """Write an interval; a dash if there is none. See :func:`number`."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return NOTHING
-    decimals = _decimals(max(abs(low), abs(high)))
+    if decimals is None:
+        decimals = _decimals(max(abs(low), abs(high)))
     ends = (number(end, signed, decimals) for end in (low, high))
     # Not broken between lines.
     return "[" + ",\N{NO-BREAK SPACE}".join(ends) + "]"

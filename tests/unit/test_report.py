@@ -308,12 +308,20 @@ def test_tables_hold_the_numbers(page):
 
 def test_test_tasks_are_aggregated(page):
     text = text_of(page)
-    # Final returns 7.5 ... 8.5 and 8.5 ... 9.5 for Adam: scores are ninths, as random returns 0.
-    assert "champion 0.89 [" in text and "0.11 [" in text
-    assert "sign descent 0.7" in text and f"1 {TIMES} 8 (1 lost)" in text
-    assert "untrained initialisation 1.00 [1.00,\N{NO-BREAK SPACE}1.00]" in text
+    # Random returns 0 and Adam 9: scores are ninths of the returns.
+    assert "champion 0.89 [0.86, 0.91] 0.89 [0.87, 0.91]" in text
+    assert "sign descent 0.78 [0.75, 0.80] 0.69 [" in text
+    assert f"1 {TIMES} 8 (1 lost)" in text
+    never = "0.00 [0.00, 0.00]"
+    assert f"decayed Adam {never} {never}" in text  # better with every seed
+    assert "RMSProp 0.50 [0.27," in text
     assert "Intervals are 95% percentile intervals" in text
-    assert "0.89 0.01 0.8" in text  # the task's own table: score, s.e., score of the area
+    sign = np.array([0.0, *(7.0 + np.linspace(-0.5, 0.5, SEEDS)[1:])]) / 9
+    error = sign.std(ddof=1) / np.sqrt(SEEDS)
+    assert f"sign descent {sign.mean():.2f} {error:.2f} 0.73 " in text  # on the task alone
+    # The raw table: mean over the curve beside the final return.
+    share = np.mean([1 - 0.7 ** (p if p < POINTS - 1 else 99) for p in range(1, POINTS + 1)])
+    assert f"[7.77, 8.23] 8 6 {8 * share:.2f} ± 0." in text
 
 
 def test_too_few_seeds_are_said_to_be_too_few(tmp_path, without_figures):
@@ -322,7 +330,7 @@ def test_too_few_seeds_are_said_to_be_too_few(tmp_path, without_figures):
     build_report(root, root / "report.html")
     text = text_of((root / "report.html").read_text())
     assert "There are fewer than 3 seeds, so no interval is drawn or written." in text
-    assert f"champion 0.89 0.89 0.11 0.88 1 {TIMES} 2" in text
+    assert f"champion 0.89 0.89 0.11 0.89 1 {TIMES} 2" in text
 
 
 def test_ablations_are_answered(results):
