@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from l2o.evaluation.statistics import FINAL_SHARE
 from l2o.files import write_text
-from l2o.report import compare, cost, figures, svg, tables, text
+from l2o.report import compare, cost, figures, svg, tables, text, transfer_tables
 from l2o.report.claims import all_claims
-from l2o.report.load import Results, load
+from l2o.report.load import load
+from l2o.report.results import Results
 from l2o.report.style import recipe_lines
 from l2o.report.svg import Drawing
 from l2o.report.transfer_summary import summary_drawings
@@ -113,20 +114,21 @@ def _tables(run: Results) -> dict[str, Any]:
         },
         "transfer_tuning": _transfer_tuning(run),
         "transfer": {
-            task: tables.transfer(part, _budget(run)) for task, part in run.transfer.items()
+            task: transfer_tables.transfer(part, _budget(run))
+            for task, part in run.transfer.items()
         },
         "off_preset": tables.champion_comparisons(
             {f"{task}, {variant}": part.curves for (task, variant), part in run.off_preset.items()}
         ),
-        "optimizer_costs": tables.optimizer_costs(run.transfer),
+        "optimizer_costs": transfer_tables.optimizer_costs(run.transfer),
         "transfer_comparisons": tables.champion_comparisons(
             {task: part.curves for task, part in run.transfer.items()}
         ),
     }
     if run.summary is not None:
-        found["task_scores"] = tables.task_scores(run.summary)
-        found["aggregates"] = tables.aggregated_scores(run.summary)
-        found["improvement"] = tables.improvement(run.summary)
+        found["task_scores"] = transfer_tables.task_scores(run.summary)
+        found["aggregates"] = transfer_tables.aggregated_scores(run.summary)
+        found["improvement"] = transfer_tables.improvement(run.summary)
     if run.selection is not None:
         found["selection"] = tables.selection(run.selection)
     return found
@@ -147,7 +149,7 @@ def _transfer_tuning(run: Results) -> dict[str, tables.Table]:
 
 
 def _budget(run: Results) -> int:
-    return 0 if run.tuning is None else tables.tuning_budget(run.tuning)
+    return 0 if run.tuning is None else transfer_tables.tuning_budget(run.tuning)
 
 
 def _toy_curves(run: Results) -> dict[str, pd.DataFrame]:

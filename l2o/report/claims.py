@@ -7,7 +7,7 @@ import pandas as pd
 
 from l2o.report import compare
 from l2o.report.compare import Comparison, Verdict
-from l2o.report.load import Results
+from l2o.report.results import Results
 from l2o.report.text import count, interval, listing, number, optimizer_name
 
 _STATUS = {

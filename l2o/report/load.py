@@ -1,6 +1,5 @@
 """Reads the files of a run, each checked; what was not run is left out and named."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,16 @@ import pandas as pd
 from l2o import config
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
-from l2o.evaluation.statistics import MIN_SEEDS
 from l2o.files import read_json, read_table
 from l2o.jobs import Job, find_jobs
+from l2o.report.results import (
+    AblationResults,
+    Evaluation,
+    Results,
+    Selection,
+    Transfer,
+    TransferSummary,
+)
 from l2o.runs import RECORD
 from l2o.settings import Config
 
@@ -34,126 +40,6 @@ SUMMARY_TABLES = {
     "efficiency": aggregates.EFFICIENCY_COLUMNS,
 }
 CHAMPION_KEYS = ("recipe", "seed", "outer_step", "score", "learning_rate")
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Optimizers on one task: learning curves at the chosen rates, and how these were chosen."""
-
-    curves: pd.DataFrame
-    tuning: pd.DataFrame
-
-
-@dataclasses.dataclass(frozen=True)
-class Transfer:
-    """Optimizers on one test task.
-
-    Attributes:
-        curves: At the learning rates of the tuning tasks, and a random policy.
-        controls: At other rates, with a column ``tuning``: ``none`` or ``oracle``.
-        oracle: The grid on the test task itself; no rows if that was not asked for.
-        costs: Time and memory.
-    """
-
-    curves: pd.DataFrame
-    controls: pd.DataFrame
-    oracle: pd.DataFrame
-    costs: pd.DataFrame
-
-
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """Scores of all checkpoints, the winner, and its curves on the toy tasks."""
-
-    scores: pd.DataFrame
-    champion: dict[str, Any]
-    comparison: pd.DataFrame
-
-
-@dataclasses.dataclass(frozen=True)
-class TransferSummary:
-    """All test tasks together; see ``SUMMARY_TABLES``."""
-
-    scores: pd.DataFrame
-    aggregates: pd.DataFrame
-    profiles: pd.DataFrame
-    improvement: pd.DataFrame
-    efficiency: pd.DataFrame
-
-    @property
-    def has_intervals(self) -> bool:
-        """Whether there were enough seeds for intervals."""
-        return bool((self.aggregates["seeds"] >= MIN_SEEDS).any())
-
-    @property
-    def left_out(self) -> list[str]:
-        """Optimizers that were not run with the same seeds on every task."""
-        aggregated = set(self.aggregates["optimizer"])
-        return [name for name in self.scores["optimizer"].unique() if name not in aggregated]
-
-
-@dataclasses.dataclass(frozen=True)
-class AblationResults:
-    """Final returns per variant, and the learning curves behind them."""
-
-    summary: pd.DataFrame
-    curves: pd.DataFrame
-
-
-@dataclasses.dataclass(frozen=True)
-class Results:
-    """All that a run left below ``results/<scale>/``.
-
-    Attributes:
-        config: The resolved configuration.
-        baselines: By toy task.
-        meta_training: Metrics by recipe and seed.
-        selection: None if not run.
-        tuning: The grid on the transfer's tuning tasks; None if not run.
-        transfer: By test task.
-        off_preset: Agents off the preset, by test task and variant; those that were run.
-        summary: Of all test tasks, None if not run.
-        ablations: By name.
-        jobs: Records of all jobs, oldest first.
-        missing: Folders of the jobs that were not run, relative to the scale's.
-    """
-
-    config: Config
-    baselines: dict[str, Evaluation]
-    meta_training: dict[tuple[str, int], pd.DataFrame]
-    selection: Selection | None
-    tuning: pd.DataFrame | None
-    transfer: dict[str, Transfer]
-    off_preset: dict[tuple[str, str], Transfer]
-    summary: TransferSummary | None
-    ablations: dict[str, AblationResults]
-    jobs: list[Job]
-    missing: list[str]
-
-    def toy_curves(self, task: str) -> pd.DataFrame:
-        """Return the curves of a toy task: the champion's, its initialisation's, the baselines'."""
-        parts = []
-        if self.selection is not None:
-            comparison = self.selection.comparison
-            parts.append(comparison[comparison["task"] == task])
-        if task in self.baselines:
-            parts.append(self.baselines[task].curves)
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-    @property
-    def training_tasks(self) -> list[str]:
-        """Meta-training tasks of the recipe that is selected from."""
-        return [task.task for task in self.config.recipes[self.config.select.recipe].tasks]
-
-    def variants(self, ablation: str) -> dict[str, str]:
-        """Return the recipes of an ablation, and what each is called; the selected one leads."""
-        recipes = self.config.ablations[ablation].recipes
-        selected = self.config.select.recipe
-        return dict(sorted(recipes.items(), key=lambda item: item[0] != selected))
-
-    def role(self, task: str) -> str:
-        """Return what a toy task serves for."""
-        return "meta-training" if task in self.training_tasks else "validation"
 
 
 def load(folder: Path) -> Results:

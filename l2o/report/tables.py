@@ -1,15 +1,13 @@
 """The tables of the report."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from l2o.evaluation.aggregates import SCORES
 from l2o.report import compare
 from l2o.report.compare import Comparison
-from l2o.report.load import Results, Selection, Transfer, TransferSummary
+from l2o.report.results import Results, Selection
 from l2o.report.text import NOTHING, TIMES, count, interval, number, optimizer_name, rate
 
 
@@ -43,7 +41,7 @@ class Table:
     words: int = 1
 
 
-_STATISTICS = ("mean", "s.e.", "95% interval", "seeds")
+STATISTICS = ("mean", "s.e.", "95% interval", "seeds")
 _COMPARISON = ("verdict", "difference", "95% interval", "paired seeds")
 
 
@@ -54,142 +52,38 @@ def final_returns(results: Results) -> Table:
         curves = results.toy_curves(task)
         if not curves.empty:
             groups[f"{task} ({results.role(task)})"] = [
-                _return_row(row) for row in _summaries(curves)
+                return_row(row) for row in summaries(curves)
             ]
-    return Table(("optimizer", "learning rate", *_STATISTICS), groups)
+    return Table(("optimizer", "learning rate", *STATISTICS), groups)
 
 
-def transfer(evaluation: Transfer, trials: int) -> Table:
-    """Return final returns on one test task: tuned, untuned, and tuned on the task itself.
-
-    Args:
-        evaluation: The results.
-        trials: Lifetimes that each optimizer spent on its learning rate.
-    """
-    groups = {"": _rows_with_area(evaluation.curves, str(trials))}
-    titles = {
-        "none": ("learned optimizers at the rate of their meta-training", "0"),
-        "oracle": ("oracle: tuned on this very task", str(trials)),
-    }
-    for tuning, (title, spent) in titles.items():
-        curves = evaluation.controls[evaluation.controls["tuning"] == tuning]
-        if not curves.empty:
-            groups[title] = _rows_with_area(curves, spent)
-    head = ("optimizer", "learning rate", *_STATISTICS, "tuning trials", "area ± s.e.")
-    return Table(head, groups)
-
-
-def _rows_with_area(curves: pd.DataFrame, trials: str) -> list[Row]:
-    """Return a row per optimizer, the area under its curve, per point, in the last column."""
-    areas = compare.finals_of(curves).groupby("optimizer")["mean"]
-    rows = []
-    for row in _summaries(curves):
-        label = row["optimizer"]
-        lost = row["lost"] > 0
-        area = NOTHING if lost else _with_error(areas.mean()[label], areas.sem()[label])
-        rows.append(_return_row(row, trials, area))
-    return rows
-
-
-def optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
-    """Return time and memory per optimizer and task."""
-    groups = {
-        task: [
-            Row(
-                (
-                    optimizer_name(row["optimizer"]),
-                    number(row["seconds"]),
-                    f"{100 * row['share']:.1f}%" if math.isfinite(row["share"]) else NOTHING,
-                    number(row["peak_bytes"] / 2**20),
-                ),
-                marked=row["optimizer"] == "champion",
-            )
-            for _, row in compare.in_order(evaluation.costs).iterrows()
-        ]
-        for task, evaluation in evaluations.items()
-    }
-    head = ("optimizer", "s per million steps", "optimizer's share", "MiB per agent")
-    return Table(head, groups)
-
-
-def tuning_budget(table: pd.DataFrame) -> int:
-    """Return how many lifetimes each optimizer of a grid spent on its learning rate."""
-    return int(table.groupby("optimizer")["seeds"].sum().max())
-
-
-def task_scores(summary: TransferSummary) -> Table:
-    """Return scores on every test task, in which a lost agent counts as a failure."""
-    groups = {}
-    for task, part in summary.scores.groupby("task", sort=False):
-        rows = []
-        for label, agents in compare.in_order(part).groupby("optimizer", sort=False):
-            cells = [
-                number(value, decimals=2)
-                for name in SCORES
-                for column in [agents[f"{name}_score"]]
-                for value in (column.mean(), column.sem())
-            ]
-            seeds = _seeds(len(agents), agents["lost"].sum())
-            rows.append(Row((optimizer_name(label), *cells, seeds), marked=label == "champion"))
-        groups[str(task)] = rows
-    return Table(("optimizer", "score", "s.e.", "score of the area", "s.e.", "seeds"), groups)
-
-
-def aggregated_scores(summary: TransferSummary) -> Table:
-    """Return aggregates over all test tasks, of the final scores and of those of the area."""
-    columns = [("final", name) for name in ("iqm", "median", "optimality_gap")] + [("area", "iqm")]
-    table = compare.in_order(summary.aggregates)
-    rows = []
-    for label, part in table.groupby("optimizer", sort=False):
-        found = part.set_index(["score", "metric"])
-        one = part.iloc[0]
-        seeds = f"{one['tasks']} {TIMES} {_seeds(one['seeds'], one['lost'])}"
-        cells = (_with_interval(found.loc[column]) for column in columns)
-        rows.append(Row((optimizer_name(label), *cells, seeds), marked=label == "champion"))
-    head = ("optimizer", "IQM", "median", "optimality gap", "IQM of the area")
-    return Table((*head, f"tasks {TIMES} seeds"), {"": rows})
-
-
-def improvement(summary: TransferSummary) -> Table:
-    """Return the probabilities that the champion is better than each other optimizer."""
-    table = compare.in_order(summary.improvement).rename(columns={"probability": "estimate"})
-    rows = []
-    for label, part in table.groupby("optimizer", sort=False):
-        found = part.set_index("score")
-        rows.append(
-            Row((optimizer_name(label), *(_with_interval(found.loc[name]) for name in SCORES)))
-        )
-    return Table(("champion against", "by final return", "by area under the curve"), {"": rows})
-
-
-def _with_interval(row: pd.Series) -> str:
-    ends = interval(row["low"], row["high"], decimals=2)
-    return number(row["estimate"], decimals=2) + ("" if ends == NOTHING else f" {ends}")
-
-
-def _with_error(value: float, error: float) -> str:
-    text = number(error)
-    return number(value) + ("" if text == NOTHING else f" ± {text}")
-
-
-def _summaries(curves: pd.DataFrame) -> list[pd.Series]:
+def summaries(curves: pd.DataFrame) -> list[pd.Series]:
+    """Return final returns per optimizer and learning rate."""
     finals = compare.finals_of(curves)
     table = compare.summary_of(finals, ["optimizer", "learning_rate"])
     return [row for _, row in table.iterrows()]
 
 
-def _return_row(row: pd.Series, *more: str) -> Row:
+def return_row(row: pd.Series, *more: str) -> Row:
+    """Write a row of :func:`summaries`, with more cells at its end."""
     cells = (optimizer_name(row["optimizer"]), rate(row["learning_rate"]), *_statistics(row), *more)
     return Row(cells, marked=row["optimizer"] == "champion")
 
 
 def _statistics(row: pd.Series) -> tuple[str, ...]:
-    seeds = _seeds(row["seeds"], row.get("lost", 0))
+    seeds = seeds_text(row["seeds"], row.get("lost", 0))
     return number(row["mean"]), number(row["se"]), interval(row["low"], row["high"]), seeds
 
 
-def _seeds(seeds: int, lost: int) -> str:
+def seeds_text(seeds: int, lost: int) -> str:
+    """Write how many seeds there are, and how many of them have no final return."""
     return f"{seeds}" + (f" ({lost} lost)" if lost else "")
+
+
+def with_error(value: float, error: float) -> str:
+    """Write a mean and its standard error, if that is known."""
+    text = number(error)
+    return number(value) + ("" if text == NOTHING else f" ± {text}")
 
 
 def champion_comparisons(evaluations: Mapping[str, pd.DataFrame]) -> Table:
@@ -226,7 +120,7 @@ def _comparison_row(name: str, comparison: Comparison) -> Row:
         comparison.verdict.value,
         number(comparison.difference, signed=True),
         interval(comparison.low, comparison.high, signed=True),
-        _seeds(comparison.seeds, comparison.lost),
+        seeds_text(comparison.seeds, comparison.lost),
     )
     return Row(cells, verdict=comparison.verdict.slug)
 
@@ -254,7 +148,7 @@ def selection(chosen: Selection) -> Table:
 def _score_cells(row: pd.Series | None) -> list[str]:
     if row is None:
         return [NOTHING, NOTHING]
-    return [_with_error(row["final"], row["se"]), number(row["score"])]
+    return [with_error(row["final"], row["se"]), number(row["score"])]
 
 
 def meta_training(results: Results) -> Table:
@@ -299,7 +193,7 @@ def ablation(summary: pd.DataFrame, names: Mapping[str, str]) -> Table:
             )
             for _, row in part.iterrows()
         ]
-    return Table(("variant", "stage", *_STATISTICS), groups, words=2)
+    return Table(("variant", "stage", *STATISTICS), groups, words=2)
 
 
 def tuning(grid: pd.DataFrame, rates: Mapping[str, float]) -> Table:

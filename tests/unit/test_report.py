@@ -311,7 +311,7 @@ def test_test_tasks_are_aggregated(page):
     # Random returns 0 and Adam 9: scores are ninths of the returns.
     assert "champion 0.89 [0.86, 0.91] 0.89 [0.87, 0.91]" in text
     assert "sign descent 0.78 [0.75, 0.80] 0.69 [" in text
-    assert f"1 {TIMES} 8 (1 lost)" in text
+    assert f"3 {TIMES} 8 (3 lost)" in text
     never = "0.00 [0.00, 0.00]"
     assert f"decayed Adam {never} {never}" in text  # better with every seed
     assert "RMSProp 0.50 [0.27," in text
