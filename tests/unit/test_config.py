@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "config"
 SCALES = ("smoke", "quick", "paper")
 STAGES = (
     *("baselines", "meta_train", "sweep", "score_sweep", "select", "tune", "transfer", "ablate"),
-    *("report", "track"),
+    *("transfer_summary", "report", "track"),
 )
 
 
