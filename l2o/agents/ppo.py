@@ -20,12 +20,11 @@ from l2o.agents.ppo_networks import Categorical, PPONetworks, PPOParams, TanhNor
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import count_parameters, ravel, unravel_like
 from l2o.errors import ConfigError, unknown_name
-from l2o.tasks.batched import BatchedEnv, EnvState
+from l2o.tasks.batched import BatchedEnv, EnvState, play, raw_keys
 
 Tree = Any
 
 TRUNCATIONS = ("bootstrap", "mask")
-EVALUATION_CHUNK = 50  # steps between looks at whether all episodes are over
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # environments are compared by identity
@@ -123,7 +122,7 @@ class PPO:
 
     def init_envs(self, key: jax.Array) -> EnvState:
         """Reset the training environments."""
-        return self._reset(_raw_keys(key, self.settings.environments))
+        return self._reset(raw_keys(key, self.settings.environments))
 
     @functools.cached_property
     def _reset(self) -> Callable[[jax.Array], EnvState]:
@@ -267,10 +266,11 @@ class PPO:
             normalizer: Observation statistics.
             key: Random key.
             episodes: How many.
-            random: Bool scalar: act uniformly at random instead, in the same compiled program.
+            random: Bool scalar: act uniformly at random instead, in [-1, 1] where actions are
+                continuous; that is the zero of normalised scores, from the same compiled program.
 
         Returns:
-            Mean undiscounted return and mean length in actions, float32 scalars.
+            Undiscounted returns, and lengths in actions, float32 ``[episodes]``.
         """
         tree, distribution = self.unravel(params), self.networks.distribution
 
@@ -284,26 +284,7 @@ class PPO:
                 return action
             return jnp.where(random, self._random_actions(key, episodes), action)
 
-        total, length = self._play(act, key, episodes)
-        return total.mean(), length.mean()
-
-    def random_returns(self, key: jax.Array, episodes: int) -> jax.Array:
-        """Return undiscounted returns of uniformly random actions, one episode each.
-
-        The zero of normalised scores. Continuous actions are uniform in [-1, 1].
-
-        Args:
-            key: Random key.
-            episodes: How many.
-
-        Returns:
-            float32 ``[episodes]``.
-        """
-
-        def act(observation: jax.Array, key: jax.Array) -> jax.Array:
-            return self._random_actions(key, episodes)
-
-        return jax.jit(lambda key: self._play(act, key, episodes)[0])(key)
+        return play(self.env, act, key, episodes)
 
     def _random_actions(self, key: jax.Array, number: int) -> jax.Array:
         size = self.env.action_size
@@ -311,40 +292,9 @@ class PPO:
             return jax.random.randint(key, (number,), 0, size)
         return jax.random.uniform(key, (number, size), minval=-1.0, maxval=1.0)
 
-    def _play(
-        self, act: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, episodes: int
-    ) -> tuple[jax.Array, jax.Array]:
-        """Play one episode per environment; return undiscounted returns and lengths."""
-        key_act = jax.random.fold_in(key, 1)
-
-        def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
-            state, total, length, alive = carry
-            state = self.env.step(state, act(state.obs, key))
-            total, length = total + alive * state.reward, length + alive
-            return (state, total, length, alive * (1 - state.done)), None
-
-        # In chunks: vectorised over agents, each turn of the outer loop copies their states. The
-        # steps beyond the time limit change nothing, all episodes being over.
-        def chunk(carry: tuple) -> tuple:
-            index, inner = carry
-            keys = jax.random.split(jax.random.fold_in(key_act, index), EVALUATION_CHUNK)
-            return index + 1, jax.lax.scan(step, inner, keys)[0]
-
-        zeros = jnp.zeros(episodes)
-        start = (self.env.reset(_raw_keys(key, episodes)), zeros, zeros, zeros + 1)
-        _, (_, total, length, _) = jax.lax.while_loop(
-            lambda carry: jnp.any(carry[1][3] > 0), chunk, (0, start)
-        )
-        return total, length
-
 
 def _take(data: Rollout, chosen: jax.Array) -> Rollout:
     """Return the unrolls of these numbers."""
     last = data.last_observation[chosen]
     rest = data._replace(last_observation=None)
     return jax.tree.map(lambda x: x[:, chosen], rest)._replace(last_observation=last)
-
-
-def _raw_keys(key: jax.Array, number: int) -> jax.Array:
-    """Return keys as uint32 ``[number, 2]``."""
-    return jax.random.key_data(jax.random.split(key, number))

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.evaluate import Budget, Timing
+from l2o.evaluation.ppo import PPOLifetime
 
 COST_COLUMNS = {
     "task": "name of the task",
@@ -26,7 +26,7 @@ _UPDATES = 8
 
 def costs(
     task: str,
-    lifetime: BraxLifetime,
+    lifetime: PPOLifetime,
     candidates: Sequence[Candidate],
     budget: Budget,
     timings: Sequence[Timing],
@@ -63,7 +63,7 @@ def costs(
     return pd.DataFrame(rows)
 
 
-def update_seconds(candidate: Candidate, value: dict, lifetime: BraxLifetime) -> float:
+def update_seconds(candidate: Candidate, value: dict, lifetime: PPOLifetime) -> float:
     """Return the seconds of one update of an agent's parameters, the least of several calls.
 
     Args:

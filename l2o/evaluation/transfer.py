@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from l2o.evaluation.brax import BraxLifetime
-from l2o.evaluation.brax_tasks import brax_lifetime, ppo_settings
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.contenders import contenders, untuned, with_rates
 from l2o.evaluation.cost import costs
 from l2o.evaluation.evaluate import Budget, Timing, evaluate, show_points
+from l2o.evaluation.ppo import PPOLifetime
+from l2o.evaluation.ppo_tasks import ppo_lifetime, ppo_settings
 from l2o.evaluation.resume import Resume
 from l2o.evaluation.statistics import best_learning_rates, final_returns, summarize
 from l2o.evaluation.tuning import TUNING_SEED, grid_finals, grid_table, rates_over_tasks
@@ -60,7 +60,7 @@ def tune_for_transfer(config: Config, sources: Sources, out: Path, state: Path) 
         found, zeros = [], {}
         for task in settings.tuning_tasks:
             with run.phase(task):
-                lifetime, _ = brax_lifetime(task, settings)
+                lifetime, _ = ppo_lifetime(task, settings)
                 trials = range(TUNING_SEED, TUNING_SEED + settings.seeds)
                 zeros[task] = float(_random_returns(task, lifetime, trials, settings.points).mean())
                 found.append(_grid(task, settings, candidates, run, resume))
@@ -114,7 +114,7 @@ def transfer(
             best = best_learning_rates(finals).set_index("optimizer")["learning_rate"]
             wanted["oracle"] = with_rates(own, best.to_dict())
             grid = grid_table(finals)
-        lifetime, budget = brax_lifetime(task, settings)
+        lifetime, budget = ppo_lifetime(task, settings)
         timings: list[Timing] = []
         with run.phase("evaluate"):
             curves = _curves(task, lifetime, wanted, settings, budget, run, resume, timings)
@@ -140,7 +140,7 @@ def _grid(
     task: str, settings: Transfer, candidates: list[Candidate], run: Run, resume: Resume
 ) -> pd.DataFrame:
     """Train agents with every optimizer at every rate of the grid."""
-    lifetime, budget = brax_lifetime(task, settings, settings.tuning_env_steps, points=1)
+    lifetime, budget = ppo_lifetime(task, settings, settings.tuning_env_steps, points=1)
     rates, seeds = settings.learning_rates, settings.tuning_seeds
     return grid_finals(
         task,
@@ -156,7 +156,7 @@ def _grid(
 
 def _curves(
     task: str,
-    lifetime: BraxLifetime,
+    lifetime: PPOLifetime,
     wanted: dict[str, list[Candidate]],
     settings: Transfer,
     budget: Budget,
@@ -191,7 +191,7 @@ def _names(candidates: Sequence[Candidate]) -> pd.DataFrame:
 
 
 def _random_returns(
-    task: str, lifetime: BraxLifetime, seeds: Sequence[int], points: int
+    task: str, lifetime: PPOLifetime, seeds: Sequence[int], points: int
 ) -> np.ndarray:
     """Return the mean returns of random actions ``[points, seeds]``."""
     (family,) = families([Candidate("random", "sgd", 0.0)])
@@ -202,7 +202,7 @@ def _random_returns(
 
 
 def _random_curves(
-    task: str, lifetime: BraxLifetime, seeds: Sequence[int], like: pd.DataFrame
+    task: str, lifetime: PPOLifetime, seeds: Sequence[int], like: pd.DataFrame
 ) -> pd.DataFrame:
     """Return curves of a policy that acts at random and never learns."""
     points = like[["task", "update", "env_steps", "episodes"]].drop_duplicates()

@@ -1,11 +1,15 @@
 """Batches of environments with time limits and automatic restart, as PPO agents act in them."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 Tree = Any
+
+CHUNK = 50
+"""Steps between looks at whether all evaluation episodes are over."""
 
 
 class EnvState(NamedTuple):
@@ -67,3 +71,48 @@ def choose(done: jax.Array, restarted: Tree, going_on: Tree) -> Tree:
         return jax.lax.convert_element_type(jnp.where(mask, a, b), b.dtype)
 
     return jax.tree.map(leaf, restarted, going_on)
+
+
+def raw_keys(key: jax.Array, number: int) -> jax.Array:
+    """Return keys as uint32 ``[number, 2]``."""
+    return jax.random.key_data(jax.random.split(key, number))
+
+
+def play(
+    env: BatchedEnv,
+    act: Callable[[jax.Array, jax.Array], jax.Array],
+    key: jax.Array,
+    episodes: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Play one episode in each of ``episodes`` environments.
+
+    Args:
+        env: The environments.
+        act: Function of observations ``[episodes, O]`` and a key that gives actions.
+        key: Random key.
+        episodes: How many.
+
+    Returns:
+        Undiscounted returns and lengths in actions, float32 ``[episodes]``.
+    """
+    key_act = jax.random.fold_in(key, 1)
+
+    def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
+        state, total, length, alive = carry
+        state = env.step(state, act(state.obs, key))
+        total, length = total + alive * state.reward, length + alive
+        return (state, total, length, alive * (1 - state.done)), None
+
+    # In chunks: vectorised over agents, each turn of the outer loop copies their states. The
+    # steps beyond the time limit change nothing, all episodes being over.
+    def chunk(carry: tuple) -> tuple:
+        index, inner = carry
+        keys = jax.random.split(jax.random.fold_in(key_act, index), CHUNK)
+        return index + 1, jax.lax.scan(step, inner, keys)[0]
+
+    zeros = jnp.zeros(episodes)
+    start = (env.reset(raw_keys(key, episodes)), zeros, zeros, zeros + 1)
+    _, (_, total, length, _) = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[1][3] > 0), chunk, (0, start)
+    )
+    return total, length

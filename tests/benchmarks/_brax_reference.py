@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from l2o.evaluation.brax_tasks import ppo_settings
+from l2o.evaluation.ppo_tasks import ppo_settings
 from l2o.settings import Transfer
 
 ROOT = Path(__file__).parents[2]

@@ -28,10 +28,10 @@ import optax
 from _brax_reference import REFERENCE, ROOT, Reference, make_environment, reference_request
 
 from l2o import config
-from l2o.evaluation.brax import BraxLifetime
-from l2o.evaluation.brax_tasks import brax_lifetime
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.evaluate import evaluate
+from l2o.evaluation.ppo import PPOLifetime
+from l2o.evaluation.ppo_tasks import ppo_lifetime
 from l2o.evaluation.statistics import final_returns
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.classical import classical
@@ -92,7 +92,7 @@ def difference_interval(
 def compare_returns(task: str, args: argparse.Namespace) -> bool:
     """Print a table of final returns; return whether those of the same Adam agree."""
     transfer = quick_transfer(args.seeds, args.episodes, args.points)
-    lifetime, budget = brax_lifetime(task, transfer, args.env_steps)
+    lifetime, budget = ppo_lifetime(task, transfer, args.env_steps)
     every = -(-budget.updates // budget.points)
     request = reference_request(
         task, transfer, args.learning_rate, every * budget.points, budget.points
@@ -142,7 +142,7 @@ def _mean_and_se(values: Sequence[float]) -> str:
 def compare_throughput(task: str, args: argparse.Namespace) -> bool:
     """Print a table of times; return whether our loop is fast enough."""
     transfer = quick_transfer(1, args.episodes, 1)
-    lifetime, _ = brax_lifetime(task, transfer)
+    lifetime, _ = ppo_lifetime(task, transfer)
     # An evaluation of one step, so that `advance` is all training.
     agent = dataclasses.replace(lifetime.agent, episode_length=1)
     training = dataclasses.replace(lifetime, agent=agent, episodes=1)
@@ -151,7 +151,7 @@ def compare_throughput(task: str, args: argparse.Namespace) -> bool:
     keys = key_for(0, "evaluate", task)[None]
     state = training.init(family.program, family.values, keys, rounds * args.updates)
 
-    def seconds(which: BraxLifetime, updates: int) -> float:
+    def seconds(which: PPOLifetime, updates: int) -> float:
         nonlocal state
         began = time.perf_counter()
         state, measured = which.advance(family.program, family.values, state, updates)

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from l2o.config import build, read_yaml
-from l2o.evaluation.brax_tasks import brax_lifetime
 from l2o.evaluation.candidates import Candidate, families
+from l2o.evaluation.ppo_tasks import ppo_lifetime
 from l2o.seeding import key_for
 
 
 def seconds(task: str, transfer, seeds: int, calls: int = 3) -> tuple[float, float]:
     """Return the seconds of one update, and of compiling it, with agents of so many seeds."""
-    lifetime, _ = brax_lifetime(task, transfer)
+    lifetime, _ = ppo_lifetime(task, transfer)
     (family,) = families([Candidate("adam", "adam", 3e-4)])
     values = jax.tree.map(lambda leaf: jnp.repeat(leaf, seeds, axis=0), family.values)
     keys = jnp.stack([key_for(seed, "evaluate", task) for seed in range(seeds)])

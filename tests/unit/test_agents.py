@@ -12,9 +12,9 @@ from l2o.agents.a2c import A2CHyperparameters, Batch, lambda_returns, sample_act
 from l2o.agents.ppo import PPO
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import on_tree, ravel, unravel_like
-from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.candidates import Candidate, Program, resolve
 from l2o.evaluation.evaluate import Budget, evaluate
+from l2o.evaluation.ppo import PPOLifetime
 from l2o.evaluation.toy import ToyLifetime
 from l2o.seeding import key_for
 from l2o.tasks.brax import make_env
@@ -184,7 +184,7 @@ class Probe:
             episode_length=LENGTH,
         )
         agent = PPO(make_env("inverted_pendulum", "spring", LENGTH), settings)
-        self.lifetime = BraxLifetime(agent, episodes=3)
+        self.lifetime = PPOLifetime(agent, episodes=3)
         keys = jnp.stack([key_for(seed, "probe") for seed in (0, 0, 1)])
         learned = resolve("optim4rl_b", 0.01)
         rates = jnp.array([0.01, 0.003, 0.01])
@@ -282,7 +282,8 @@ class TestPPO:
 
     def test_a_policy_that_does_nothing_is_scored_alike_by_equal_seeds(self, probe):
         state = probe.start["classical"]
-        returns = probe.lifetime._evaluate(state._replace(params=jnp.zeros_like(state.params)))
+        idle = state._replace(params=jnp.zeros_like(state.params))
+        returns = probe.lifetime._evaluate(idle, jnp.zeros(len(state.update), bool))
         assert ((returns >= 1) & (returns <= LENGTH)).all()
         assert returns[0] == returns[1]
 

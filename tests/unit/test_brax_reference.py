@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from l2o import config
-from l2o.evaluation import brax_tasks
-from l2o.evaluation.brax_tasks import brax_lifetime
+from l2o.evaluation.ppo_tasks import ppo_lifetime
 
 ROOT = Path(__file__).parents[2]
 TASK = "inverted_pendulum"
@@ -31,7 +30,7 @@ def transfer():
 
 
 def test_the_preset_is_what_brax_gets(reference, transfer):
-    lifetime, budget = brax_lifetime(TASK, transfer)
+    lifetime, budget = ppo_lifetime(TASK, transfer)
     asked = reference.reference_request(TASK, transfer, 1e-3, budget.updates, budget.points)
     ours, theirs = lifetime.agent.config, asked["train"]
 

@@ -1,4 +1,4 @@
-"""Lifetimes of PPO agents on Brax tasks: many optimizers and seeds as one program."""
+"""Lifetimes of PPO agents: many optimizers and seeds as one program."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from l2o.evaluation.candidates import Program
 Tree = Any
 
 
-class BraxState(NamedTuple):
+class PPOState(NamedTuple):
     """``L`` agents (lanes) in training; every leaf has the leading axis ``L``."""
 
     params: jax.Array  # [L, P] float32
@@ -27,7 +27,7 @@ class BraxState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class BraxLifetime:
+class PPOLifetime:
     """Trains PPO agents; the return is that of deterministic episodes on separate environments.
 
     Attributes:
@@ -51,22 +51,22 @@ class BraxLifetime:
     @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=RUN_ONCE)
     def init(
         self, program: Program, values: Tree, keys: jax.Array, updates: jax.Array | int
-    ) -> BraxState:
+    ) -> PPOState:
         """Return new agents, one per key; equal keys give equal agents and environments."""
 
-        def one(values: Tree, key: jax.Array) -> BraxState:
+        def one(values: Tree, key: jax.Array) -> PPOState:
             key_params, key_env, key = jax.random.split(key, 3)
             params = self.agent.init_params(key_params)
             opt_state = program.transform(values, self.agent.unravel).init(params)
             normalizer, env_state = self.agent.init_normalizer(), self.agent.init_envs(key_env)
             zero = jnp.zeros((), jnp.int32)
-            return BraxState(params, opt_state, normalizer, env_state, key, zero, zero + updates)
+            return PPOState(params, opt_state, normalizer, env_state, key, zero, zero + updates)
 
         return jax.vmap(one)(values, keys)
 
     def advance(
-        self, program: Program, values: Tree, state: BraxState, updates: int
-    ) -> tuple[BraxState, dict[str, jax.Array]]:
+        self, program: Program, values: Tree, state: PPOState, updates: int
+    ) -> tuple[PPOState, dict[str, jax.Array]]:
         """Train for some updates, then play evaluation episodes.
 
         Collection, learning and evaluation are programs of their own: the physics, by far the
@@ -87,7 +87,7 @@ class BraxLifetime:
         returns = self._evaluate(state, jnp.zeros(state.update.shape, bool))
         return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
 
-    def train(self, program: Program, values: Tree, state: BraxState, updates: int) -> BraxState:
+    def train(self, program: Program, values: Tree, state: PPOState, updates: int) -> PPOState:
         """Train for some updates; see :meth:`advance`."""
         for _ in range(updates):
             env_state, data, key_learn, key = self._collect(
@@ -151,8 +151,8 @@ class BraxLifetime:
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def _learn(
-        self, program: Program, values: Tree, state: BraxState, data: Tree, keys: jax.Array
-    ) -> BraxState:
+        self, program: Program, values: Tree, state: PPOState, data: Tree, keys: jax.Array
+    ) -> PPOState:
         """Update every agent on what it collected."""
 
         def learn(values: Tree, *args: Any) -> tuple:
@@ -171,7 +171,7 @@ class BraxLifetime:
             params=params, opt_state=opt_state, normalizer=normalizer, update=state.update + 1
         )
 
-    def random_returns(self, state: BraxState, points: int) -> jax.Array:
+    def random_returns(self, state: PPOState, points: int) -> jax.Array:
         """Return mean returns of uniformly random actions, the zero of scores, ``[points, L]``.
 
         Args:
@@ -183,7 +183,7 @@ class BraxLifetime:
         return jnp.stack([self._evaluate(step, everywhere) for step in steps])
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _evaluate(self, state: BraxState, random: jax.Array) -> jax.Array:
+    def _evaluate(self, state: PPOState, random: jax.Array) -> jax.Array:
         """Play evaluation episodes with every agent; return their mean returns ``[L]``.
 
         Args:
@@ -195,7 +195,8 @@ class BraxLifetime:
         def one(params: jax.Array, normalizer: Tree, key: jax.Array, *now: jax.Array) -> jax.Array:
             update, random = now
             key = jax.random.fold_in(jax.random.fold_in(key, 1), update)
-            return self.agent.evaluate(params, normalizer, key, self.episodes, random)[0]
+            returns, _ = self.agent.evaluate(params, normalizer, key, self.episodes, random)
+            return returns.mean()
 
         return jax.vmap(one)(state.params, state.normalizer, state.key, state.update, random)
 

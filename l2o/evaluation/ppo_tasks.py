@@ -5,9 +5,9 @@ import dataclasses
 import jax
 
 from l2o.agents.ppo_settings import PPOSettings
-from l2o.evaluation.brax import BraxLifetime
 from l2o.evaluation.evaluate import Budget
 from l2o.evaluation.memory import lanes_that_fit
+from l2o.evaluation.ppo import PPOLifetime
 from l2o.settings import Transfer
 from l2o.tasks.ppo_tasks import make_ppo
 from l2o.tasks.presets import preset
@@ -29,9 +29,9 @@ def ppo_settings(task: str, transfer: Transfer) -> PPOSettings:
     return dataclasses.replace(preset(task), **replacements)
 
 
-def brax_lifetime(
+def ppo_lifetime(
     task: str, transfer: Transfer, env_steps: int | None = None, points: int | None = None
-) -> tuple[BraxLifetime, Budget]:
+) -> tuple[PPOLifetime, Budget]:
     """Return how PPO agents are trained on a task, and for how long.
 
     Args:
@@ -46,7 +46,7 @@ def brax_lifetime(
     """
     settings = ppo_settings(task, transfer)
     agent = make_ppo(task, settings, transfer.backend)
-    lifetime = BraxLifetime(agent, transfer.episodes)
+    lifetime = PPOLifetime(agent, transfer.episodes)
     updates = -(-(env_steps or settings.env_steps) // lifetime.steps_per_update)
     # On a CPU one optimizer's seeds side by side: more do not pay.
     wanted = transfer.seeds if jax.default_backend() == "cpu" else _MOST_LANES
