@@ -170,6 +170,9 @@ class PPOBudget(Model):
     value_layers: list[Positive] | None = _field("Hidden sizes of the value network.", None)
     activation: Literal["swish", "relu", "tanh"] | None = _field("Of both networks.", None)
     action_repeat: Positive | None = _field("Physics steps per action.", None)
+    truncation: Literal["bootstrap", "mask"] | None = _field(
+        "At time limits: add the value of what was cut off, or leave the step out.", None
+    )
     env_steps: Positive | None = _field("Environment steps of a lifetime.", None)
     episode_length: Positive | None = _field("Steps until an episode is truncated.", None)
 

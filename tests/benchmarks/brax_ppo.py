@@ -70,11 +70,16 @@ def candidates(learning_rate: float) -> list[Candidate]:
     ]
 
 
+# What the quick scale does not say: twice its minibatches, and time limits as Brax treats them.
+PPO = {"batch_size": 64, "env_steps": 204_800, "truncation": "mask"}
+
+
 def quick_transfer(seeds: int, episodes: int, points: int) -> Transfer:
     """Return the transfer section of the ``quick`` scale, with so much of it to compare."""
     settings = config.read_yaml(ROOT / "config" / "config.yaml") | {"scale": "quick"}
     transfer = config.build(settings, ROOT / "config").transfer
-    return transfer.model_copy(update={"seeds": seeds, "episodes": episodes, "points": points})
+    size = {"seeds": seeds, "episodes": episodes, "points": points}
+    return transfer.model_copy(update=size | {"ppo": transfer.ppo.model_copy(update=PPO)})
 
 
 def difference_interval(
@@ -172,7 +177,8 @@ def compare_throughput(task: str, args: argparse.Namespace) -> bool:
     steps = args.updates * lifetime.steps_per_update
     print(
         f"\nOne agent on {task} ({transfer.backend}), {args.rounds} times in turn: {steps:,} "
-        f"steps, then {args.episodes} episodes of at most {lifetime.agent.episode_length} steps\n"
+        f"steps, then {args.episodes} episodes of at most "
+        f"{lifetime.agent.settings.episode_length} steps\n"
         "| | Brax, seconds | ours, seconds | times Brax's speed: best | median of rounds |\n"
         "|---|---|---|---|---|"
     )

@@ -19,7 +19,10 @@ TARGETS = [
     "baselines",
     "meta_train",
     "select",
+    "tune",
     "transfer",
+    "transfer_reacher",
+    "transfer_variants",
     "transfer_summary",
     "ablations",
     "ablation_gradient_processing",
@@ -28,6 +31,7 @@ TARGETS = [
     "report",
     "sweep_meta_learning_rate",
 ]
+TRANSFER = {"transfer_task": 3, "transfer_summary": 1}
 SWEEP = "results/quick/sweeps/meta_learning_rate"
 ROWS = [
     f"meta_learning_rate~{rate}/seed~{seed}" for rate in ("0.001", "0.003", "0.01") for seed in "01"
@@ -49,7 +53,12 @@ STAND_IN = """
 import csv, json, os, pathlib, sys
 stage, *rest = sys.argv[1:]
 action = [rest.pop(0)] if not rest[0].startswith("--") else []
-options = dict(zip((name[2:] for name in rest[::2]), rest[1::2], strict=True))
+options = {}
+for word in rest:
+    if word.startswith("--"):
+        options[word[2:]] = None
+    elif options[list(options)[-1]] is None:  # later ones of several values are of no interest
+        options[list(options)[-1]] = word
 out = pathlib.Path(options["out"])
 state = pathlib.Path(options["state"]) if "state" in options else None
 fail = pathlib.Path("fail")
@@ -92,7 +101,8 @@ write(*{
     "baselines": ["curves.parquet", "tuning.parquet", "tuned.json"],
     "select": ["champion.json", "champion.safetensors", "untrained.safetensors",
                "scores.parquet", "comparison.parquet"],
-    "transfer": ["curves.parquet", "tuning.parquet"],
+    "tune": ["tuning.parquet", "tuned.json"],
+    "transfer": ["curves.parquet", "controls.parquet", "oracle.parquet", "costs.parquet"],
     "transfer-summary": [f"{name}.parquet" for name in
                          ("scores", "aggregates", "profiles", "improvement", "efficiency")]
                         + [f"{name}.{kind}" for kind in ("svg", "png") for name in
@@ -171,6 +181,11 @@ def test_every_target_can_be_planned(checkout, target):
     assert 0 < jobs["total"] <= 25
     if target == "all":
         assert jobs["meta_train_run"] == len(RECIPES) and jobs["ablation"] == 3
+        assert jobs["transfer_task"] == 3 and "transfer_variant" not in jobs
+    if target == "transfer_reacher":
+        assert jobs["transfer_task"] == jobs["tune"] == 1
+    if target == "transfer_variants":
+        assert jobs["transfer_variant"] == 8 and "transfer_task" not in jobs
     if target == "meta_train":
         assert jobs == {"meta_train_run": 1, "meta_train": 1, "total": 2}
 
@@ -180,7 +195,7 @@ def test_a_cluster_gets_the_same_jobs(checkout):
     jobs = checkout.planned("--profile", "slurm")
     assert jobs == checkout.planned()
     jobs = checkout.planned("--profile", "slurm", "--config", "scale=paper")
-    assert jobs["meta_train_run"] == 3 * len(RECIPES) and jobs["transfer_task"] == 4
+    assert jobs["meta_train_run"] == 3 * len(RECIPES) and jobs["transfer_task"] == 8
 
 
 def test_cluster_resources_are_those_of_rules_that_are_submitted():
@@ -258,7 +273,7 @@ class TestRunning:
     def test_command_lines_are_those_of_the_program(self, finished, monkeypatch):
         checkout, before, after = finished
         monkeypatch.chdir(checkout.folder)
-        assert len(before) + len(after) == 20  # one of 19 jobs twice
+        assert len(before) + len(after) == 23  # one of 22 jobs twice
         for call in [*before, *after]:
             args = cli.build_parser().parse_args(call["argv"])
             if "config" in args:
@@ -273,12 +288,14 @@ class TestRunning:
     @pytest.mark.parametrize(
         ("changes", "expected"),
         [
-            ({"transfer": {"seeds": 7}}, {"transfer_task": 1, "transfer_summary": 1}),
+            ({"transfer": {"seeds": 7}}, TRANSFER),
+            ({"transfer": {"tuning_seeds": 1}}, TRANSFER | {"tune": 1}),
             ({"evaluation_seeds": 3}, {"ablation": 3}),
             ({"ablations": {"inductive_bias": {"question": "Which?"}}}, {}),
+            ({"select": {"seeds": 2}}, TRANSFER | {"select": 1, "tune": 1}),
             (
-                {"select": {"seeds": 2}},
-                {"select": 1, "transfer_task": 1, "transfer_summary": 1},
+                {"select": {"meta_seeds": [0, 1]}},
+                TRANSFER | {"meta_train_run": 1, "select": 1, "tune": 1},
             ),
             ({"recipes": {"linear": {"unroll": 2}}}, {"meta_train_run": 1, "ablation": 1}),
         ],
