@@ -11,7 +11,16 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from l2o.evaluation.statistics import bootstrap_interval
 from l2o.report.compare import MIN_SEEDS, in_order
-from l2o.report.style import CHAMPION, INK, MATPLOTLIB, QUIET, UNTRAINED, Line, optimizer_line
+from l2o.report.style import (
+    CHAMPION,
+    INK,
+    MATPLOTLIB,
+    QUIET,
+    UNTRAINED,
+    Line,
+    optimizer_line,
+    optimizer_lines,
+)
 from l2o.report.text import short_name
 
 _SIZE = (4.5, 3.1)
@@ -24,9 +33,9 @@ def learning_curves(curves: pd.DataFrame, title: str) -> Figure:
     with matplotlib.rc_context(MATPLOTLIB):
         figure, axes = _axes(title, "environment steps", "return")
         ends = []
-        groups = in_order(curves).groupby("optimizer", sort=False)
-        for position, (label, part) in enumerate(groups):
-            line = optimizer_line(label, position)
+        lines = optimizer_lines(sorted(curves["optimizer"].unique()))
+        for label, part in in_order(curves).groupby("optimizer", sort=False):
+            line = lines[label]
             points = band(part)
             axes.fill_between(
                 points["env_steps"],
