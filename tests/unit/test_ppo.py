@@ -18,12 +18,13 @@ from brax.training import types
 from brax.training.agents.ppo import losses as brax_losses
 from brax.training.agents.ppo import networks as brax_networks
 from brax.training.distribution import TanhBijector
+from flax import linen as nn
 from flax import struct
 from gymnax.environments import environment, spaces
 
 from l2o.agents.ppo import PPO
 from l2o.agents.ppo_loss import Rollout, advantages_and_targets, ppo_loss
-from l2o.agents.ppo_networks import Categorical, TanhNormal, make_networks
+from l2o.agents.ppo_networks import Categorical, TanhNormal, make_networks, orthogonal
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import count_parameters
 from l2o.errors import ConfigError, L2OError
@@ -263,6 +264,15 @@ def test_orthogonal_initialisation():
     for network, wanted in zip(params, expected, strict=True):
         for singular, gain in zip(gains(network), wanted, strict=True):
             np.testing.assert_allclose(singular, gain, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (16, 16), (64, 3)])
+def test_orthogonal_matrices_are_those_of_flax_without_lapack(shape):
+    key = jax.random.key(1)
+    expected = nn.initializers.orthogonal(2.0)(key, shape)
+    np.testing.assert_allclose(orthogonal(key, shape, gain=2.0), expected, atol=1e-5)
+    batch = jax.jit(jax.vmap(lambda key: orthogonal(key, shape)))
+    assert "lapack" not in batch.lower(jax.random.split(key, 10)).as_text()
 
 
 def test_gradients_are_clipped_network_by_network():
