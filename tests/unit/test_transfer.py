@@ -14,7 +14,7 @@ from l2o.evaluation import resume as resume_module
 from l2o.evaluation.candidates import Candidate, resolve
 from l2o.evaluation.contenders import contenders, untuned, with_rates
 from l2o.evaluation.evaluate import evaluate
-from l2o.evaluation.memory import lanes_that_fit
+from l2o.evaluation.memory import free_bytes, lanes_that_fit
 from l2o.evaluation.resume import Resume
 from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.evaluation.tuning import rates_over_tasks
@@ -85,6 +85,10 @@ def test_other_settings_start_again(lifetime, tmp_path, monkeypatch):
 def test_without_time_to_save_whole_batches_are_kept(lifetime, tmp_path):
     run(lifetime, tmp_path / "state", stop_after=6)
     assert run(lifetime, tmp_path / "state")[1] == list(range(5, 13))
+
+
+def test_free_memory_is_that_of_a_machine():
+    assert 2**27 < free_bytes() < 2**50
 
 
 def finals(rows):
