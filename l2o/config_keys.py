@@ -76,6 +76,8 @@ def _type_name(annotation: Any) -> str:
         return ", ".join(f"`{arg}`" for arg in args)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type_name(arg) for arg in args)
+    if origin is tuple:  # of any length, as YAML knows only lists
+        return f"list of {_type_name(args[0])}"
     if origin in (list, dict):
         return f"{origin.__name__} of {_type_name(args[-1])}"
     return {type(None): "null", int: "integer", float: "number", str: "text", Any: "any value"}.get(

@@ -21,12 +21,7 @@ def ppo_settings(task: str, transfer: Transfer) -> PPOSettings:
     Raises:
         L2OError: PPO learns no task of that name.
     """
-    replacements = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in transfer.ppo.model_dump().items()
-        if value is not None
-    }
-    return dataclasses.replace(preset(task), **replacements)
+    return dataclasses.replace(preset(task), **transfer.ppo.replacements())
 
 
 def ppo_lifetime(

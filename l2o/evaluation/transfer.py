@@ -132,7 +132,7 @@ def transfer(
 
 def with_variant(settings: Transfer, name: str) -> Transfer:
     """Return the settings with a variant's replacements of PPO's."""
-    over = {k: v for k, v in settings.variants[name].model_dump().items() if v is not None}
+    over = settings.variants[name].replacements()
     return settings.model_copy(update={"ppo": settings.ppo.model_copy(update=over)})
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ def grid_finals(
     seeds: int,
     budget: Budget,
     on_progress: Callable[[int, int, float], None] | None = None,
-    **options: object,
+    **options: Any,
 ) -> pd.DataFrame:
     """Train agents with every candidate at every rate of the grid.
 
@@ -55,13 +56,7 @@ def grid_finals(
 
 
 def tune(
-    task: str,
-    lifetime: Lifetime,
-    candidates: Sequence[Candidate],
-    learning_rates: Sequence[float],
-    seeds: int,
-    budget: Budget,
-    on_progress: Callable[[int, int, float], None] | None = None,
+    task: str, lifetime: Lifetime, candidates: Sequence[Candidate], *grid: Any
 ) -> tuple[list[Candidate], pd.DataFrame]:
     """Choose each candidate's learning rate by its mean final return.
 
@@ -69,10 +64,7 @@ def tune(
         task: Task to tune on.
         lifetime: How its agents are trained.
         candidates: The optimizers; their own learning rates are ignored.
-        learning_rates: The grid.
-        seeds: Seeds of each grid point.
-        budget: How long agents are trained.
-        on_progress: See :func:`l2o.evaluation.evaluate.evaluate`.
+        *grid: The grid, its seeds, the budget and a callback, see :func:`grid_finals`.
 
     Returns:
         The candidates with the learning rates chosen, and the whole grid, see ``TUNING_COLUMNS``.
@@ -80,7 +72,7 @@ def tune(
     Raises:
         ResultsError: A candidate diverged at every learning rate.
     """
-    finals = grid_finals(task, lifetime, candidates, learning_rates, seeds, budget, on_progress)
+    finals = grid_finals(task, lifetime, candidates, *grid)
     best = best_learning_rates(finals).set_index("optimizer")["learning_rate"]
     tuned = [dataclasses.replace(c, learning_rate=float(best[c.label])) for c in candidates]
     return tuned, grid_table(finals)

@@ -73,8 +73,7 @@ def aggregates(table: pd.DataFrame, lines: Lines) -> Figure:
         table: See :data:`l2o.evaluation.aggregates.AGGREGATE_COLUMNS`.
         lines: See :func:`lines_of`.
     """
-    table = table[table["score"] == "final"]
-    labels = _labels(table)
+    table, labels = _final(table)
     with matplotlib.rc_context(COLUMN):
         figure = _figure(0.75 + _ROW_HEIGHT * len(labels))
         for axes, (metric, title) in zip(
@@ -127,8 +126,7 @@ def improvement(table: pd.DataFrame, lines: Lines) -> Figure:
         table: See :data:`l2o.evaluation.aggregates.IMPROVEMENT_COLUMNS`.
         lines: See :func:`lines_of`.
     """
-    table = table[table["score"] == "final"]
-    labels = _labels(table, keep_random=True)
+    table, labels = _final(table, keep_random=True)
     with matplotlib.rc_context(COLUMN):
         figure = _figure(0.55 + _ROW_HEIGHT * len(labels))
         axes = figure.subplots()
@@ -153,6 +151,12 @@ def _labels(table: pd.DataFrame, keep_random: bool = False) -> list[str]:
     """
     labels = in_order(table[["optimizer"]].drop_duplicates().sort_values("optimizer"))["optimizer"]
     return [label for label in labels if keep_random or label != "random"]
+
+
+def _final(table: pd.DataFrame, keep_random: bool = False) -> tuple[pd.DataFrame, list[str]]:
+    """Return what a table says of the final return, and its optimizers."""
+    table = table[table["score"] == "final"]
+    return table, _labels(table, keep_random)
 
 
 def _lines(table: pd.DataFrame, lines: Lines, x: str, y: str) -> tuple[Figure, Axes]:

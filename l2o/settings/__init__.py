@@ -1,0 +1,152 @@
+"""The settings that a configuration holds, typed and validated.
+
+Imports no jax: the Snakefile and ``l2o --help`` stay fast.
+"""
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from l2o.errors import unknown_name
+from l2o.settings.base import Model, Name, Positive, PositiveFloat, Torso, field
+from l2o.settings.recipe import MetaTask, Recipe
+from l2o.settings.transfer import PPOBudget, Transfer
+
+__all__ = [
+    "Ablation",
+    "Baselines",
+    "Config",
+    "MetaTask",
+    "PPOBudget",
+    "Recipe",
+    "Select",
+    "Sweep",
+    "ToyBudget",
+    "Transfer",
+]
+
+
+class ToyBudget(Model):
+    """How long A2C agents are trained on a toy task when optimizers are evaluated."""
+
+    environments: Positive = field("Parallel environments of one agent.")
+    updates: Positive = field("Agent updates of one lifetime.")
+    points: Positive = field("Points of a learning curve.", 20)
+    torso: Torso | None = field("Network torso; none for the published one.", None)
+
+
+class Baselines(Model):
+    """Classical optimizers and how each is tuned."""
+
+    optimizers: list[Name] = field("Classical optimizers; adam sets the score's unit.")
+    learning_rates: list[PositiveFloat] = field("Grid, the same for every optimizer.")
+    tuning_seeds: Positive = field("Seeds of each grid point; not those of the final curves.")
+    seeds: Positive = field("Seeds of the final learning curves.")
+
+
+class Select(Model):
+    """Checkpoint selection."""
+
+    recipe: Name = field("Recipe whose checkpoints compete.")
+    tasks: list[Name] = field("Validation tasks.", min_length=1)
+    seeds: Positive = field("Agents per checkpoint and task.")
+    meta_seeds: list[Annotated[int, pydantic.Field(ge=0)]] | None = field(
+        "Seeds of its meta-training, all of whose checkpoints compete; none for `meta_seeds`.", None
+    )
+
+
+class Ablation(Model):
+    """One ablation: recipes that differ in one thing."""
+
+    question: str = field("What the comparison answers, for the report.")
+    recipes: dict[Name, str] = field("Recipes, with what the report calls each.", min_length=2)
+
+
+class Sweep(Model):
+    """A sweep: runs of one recipe that differ in what a table says."""
+
+    recipe: Name = field("What every run starts from.")
+    table: str = field(
+        "Tab-separated file; columns are keys of a recipe (`a.b` for nested ones), or `seed`."
+    )
+    one_program: bool = field(
+        "Rows that can share a compiled program run side by side in one job; else a job each.", True
+    )
+    checkpoints: Literal["all", "last"] = field("Of each row, those that are scored.", "all")
+    devices: Positive = field("Devices, on a CPU cores, that share the rows of one job.", 1)
+
+
+class Config(Model):
+    """The whole pipeline at one scale."""
+
+    scale: Name = field("Named set of budgets: smoke, quick or paper, or a file of your own.")
+    meta_seeds: list[Annotated[int, pydantic.Field(ge=0)]] = field(
+        "Seeds of the meta-training of every recipe.", [0], min_length=1
+    )
+    toy_tasks: dict[Name, ToyBudget] = field("Toy tasks in use, with their budgets.")
+    recipes: dict[Name, Recipe] = field("Meta-training recipes by name.")
+    baselines: Baselines
+    select: Select
+    transfer: Transfer
+    ablations: dict[Name, Ablation]
+    sweeps: dict[Name, Sweep] = field("Sweeps by name; `sweep_<name>` runs one.", {})
+    evaluation_seeds: Positive = field("Agents per optimizer and task in the ablations.")
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        for where, recipe in self._recipe_references():
+            if recipe not in self.recipes:
+                known = ", ".join(sorted(self.recipes))
+                raise ValueError(f"{where}: unknown recipe '{recipe}'; known: {known}")
+        training = {task.task for recipe in self.recipes.values() for task in recipe.tasks}
+        validation = set(self.select.tasks)
+        test = {*self.transfer.tasks, *self.transfer.variant_tasks}
+        _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
+        _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
+        _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
+        _disjoint("transfer.tuning_tasks", set(self.transfer.tuning_tasks), "test tasks", test)
+        missing = sorted((training | validation) - set(self.toy_tasks))
+        if missing:
+            raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
+        if "adam" not in self.baselines.optimizers:
+            raise ValueError("baselines.optimizers must hold adam, the unit of the scores")
+        return self
+
+    def _recipe_references(self) -> list[tuple[str, str]]:
+        named = [("select.recipe", self.select.recipe)]
+        named += [("transfer.recipes", recipe) for recipe in self.transfer.recipes]
+        named += [(f"sweeps.{name}.recipe", sweep.recipe) for name, sweep in self.sweeps.items()]
+        for name, ablation in self.ablations.items():
+            named += [(f"ablations.{name}.recipes", recipe) for recipe in ablation.recipes]
+        return named
+
+    def get_recipe(self, name: str) -> Recipe:
+        """Return a recipe by name.
+
+        Raises:
+            L2OError: It is unknown; the message gives the nearest valid one.
+        """
+        if name not in self.recipes:
+            raise unknown_name("recipe", name, self.recipes)
+        return self.recipes[name]
+
+    @property
+    def selection_seeds(self) -> list[int]:
+        """Meta-training seeds whose checkpoints compete."""
+        return self.select.meta_seeds or self.meta_seeds
+
+    def training_seeds(self, recipe: str) -> list[int]:
+        """Return the seeds with which a recipe is meta-trained."""
+        selected = self.selection_seeds if recipe == self.select.recipe else []
+        return sorted({*self.meta_seeds, *selected})
+
+    @property
+    def toy_evaluation_tasks(self) -> list[str]:
+        """Meta-training tasks of the selected recipe, then validation tasks."""
+        training = [task.task for task in self.recipes[self.select.recipe].tasks]
+        return [*training, *self.select.tasks]
+
+
+def _disjoint(name_a: str, a: set[str], name_b: str, b: set[str]) -> None:
+    if common := sorted(a & b):
+        raise ValueError(f"{name_a} and {name_b} overlap: {', '.join(common)}")

@@ -1,0 +1,24 @@
+"""What all settings are made of: bounded numbers, and models that refuse unknown keys."""
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+Positive = Annotated[int, pydantic.Field(gt=0)]
+PositiveFloat = Annotated[float, pydantic.Field(gt=0)]
+Fraction = Annotated[float, pydantic.Field(gt=0, le=1)]
+AtLeastOne = Annotated[float, pydantic.Field(ge=1)]
+Layers = tuple[Positive, ...]
+Torso = Literal["D32", "D256", "C16-D32"]
+Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def field(description: str, default: Any = ..., **kwargs: Any) -> Any:
+    """Describe a key; without a default it is required."""
+    return pydantic.Field(default, description=description, **kwargs)
+
+
+class Model(pydantic.BaseModel):
+    """Refuses unknown keys and changes."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
