@@ -1,14 +1,17 @@
 """What an optimizer costs an agent: time, its share of it, and memory."""
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from l2o.evaluation.candidates import Candidate, families
+from l2o.agents.ppo import PPO
+from l2o.agents.vectorize import RUN_ONCE
+from l2o.evaluation.candidates import Candidate, Program, families
 from l2o.evaluation.evaluate import Budget, Timing
 from l2o.evaluation.ppo import PPOLifetime
 
@@ -72,28 +75,44 @@ def update_seconds(candidate: Candidate, value: dict, lifetime: PPOLifetime) -> 
         lifetime: How agents are trained.
     """
     (family,) = families([candidate])
-    agent = lifetime.agent
-    params = agent.init_params(jax.random.key(0))
-    transform = family.program.transform
     value = value | {"index": jnp.int32(0)} if "index" in value else value
-    state = transform(value, agent.unravel).init(params)
-    gradient = 1e-3 * jax.random.normal(jax.random.key(1), params.shape)
+    start, several = _update_alone(family.program, lifetime.agent)
+    params, gradient = _parameters(lifetime.agent)
+    state = start(value, params)
+    jax.block_until_ready(several(value, params, state, gradient))
+    durations = []
+    for _ in range(_CALLS):
+        begin = time.perf_counter()
+        jax.block_until_ready(several(value, params, state, gradient))
+        durations.append(time.perf_counter() - begin)
+    return float(np.min(durations)) / _UPDATES
+
+
+@functools.lru_cache
+def _parameters(agent: PPO) -> tuple[jax.Array, jax.Array]:
+    """Return parameters of an agent, and something like their gradient, float32 ``[P]``."""
+    params = jax.jit(agent.init_params, compiler_options=RUN_ONCE)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return params, jnp.asarray(1e-3 * rng.standard_normal(params.shape), params.dtype)
+
+
+@functools.lru_cache
+def _update_alone(program: Program, agent: PPO) -> tuple[Callable, Callable]:
+    """Compile what an optimizer does without agents; optimizers of one program share it."""
+
+    @functools.partial(jax.jit, compiler_options=RUN_ONCE)
+    def start(value: dict, params: jax.Array) -> object:
+        return program.transform(value, agent.unravel).init(params)
 
     @jax.jit
-    def several(params: jax.Array, state: object) -> tuple:
+    def several(value: dict, params: jax.Array, state: object, gradient: jax.Array) -> tuple:
         def once(carry: tuple, _: None) -> tuple:
             params, state = carry
-            step, state = transform(value, agent.unravel).update(
+            step, state = program.transform(value, agent.unravel).update(
                 gradient, state, params, value=jnp.float32(0.0), progress=jnp.float32(0.5)
             )
             return (params + step, state), None
 
         return jax.lax.scan(once, (params, state), length=_UPDATES)[0]
 
-    jax.block_until_ready(several(params, state))
-    durations = []
-    for _ in range(_CALLS):
-        start = time.perf_counter()
-        jax.block_until_ready(several(params, state))
-        durations.append(time.perf_counter() - start)
-    return float(np.min(durations)) / _UPDATES
+    return start, several

@@ -147,7 +147,7 @@ def _train(
 ) -> dict[str, np.ndarray]:
     """Train one batch of agents; return what was measured, ``[points, lanes]``."""
     keys = jnp.stack([key_for(seed, "evaluate", task) for _, seed, _ in batch.lanes])
-    values = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(value for *_, value in batch.lanes))
+    values = jax.tree.map(lambda *leaves: np.stack(leaves), *(value for *_, value in batch.lanes))
     state = lifetime.init(batch.program, values, keys, budget.points * budget.every)
     empty = np.full((budget.points, len(batch.lanes)), np.nan, np.float32)
     measured = {name: empty.copy() for name in ("return", "episodes")}
@@ -188,8 +188,9 @@ def _batches(family: Family, seeds: Sequence[int], lanes: int) -> list[list[tupl
 
     The last batch is filled up by repeating lanes, which :func:`_rows` drops.
     """
+    values = jax.device_get(family.values)  # NumPy: each small operation of jax.numpy is compiled
     every = [
-        (member, seed, jax.tree.map(lambda leaf, i=i: leaf[i], family.values))
+        (member, seed, jax.tree.map(lambda leaf, i=i: leaf[i], values))
         for i, member in enumerate(family.members)
         for seed in seeds
     ]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from l2o.agents.ppo import PPO
 from l2o.agents.vectorize import RUN_ONCE, over_agents
@@ -48,21 +49,32 @@ class PPOLifetime:
         """Environment steps of one agent update."""
         return self.agent.steps_per_update
 
-    @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=RUN_ONCE)
     def init(
         self, program: Program, values: Tree, keys: jax.Array, updates: jax.Array | int
     ) -> PPOState:
         """Return new agents, one per key; equal keys give equal agents and environments."""
+        state = self._init_agents(keys, updates)
+        return state._replace(opt_state=self._init_optimizer(program, values, state.params))
 
-        def one(values: Tree, key: jax.Array) -> PPOState:
+    @functools.partial(jax.jit, static_argnums=0, compiler_options=RUN_ONCE)
+    def _init_agents(self, keys: jax.Array, updates: jax.Array | int) -> PPOState:
+        """Return agents without an optimizer: a reset of the physics takes seconds to compile."""
+
+        def one(key: jax.Array) -> PPOState:
             key_params, key_env, key = jax.random.split(key, 3)
             params = self.agent.init_params(key_params)
-            opt_state = program.transform(values, self.agent.unravel).init(params)
             normalizer, env_state = self.agent.init_normalizer(), self.agent.init_envs(key_env)
             zero = jnp.zeros((), jnp.int32)
-            return PPOState(params, opt_state, normalizer, env_state, key, zero, zero + updates)
+            return PPOState(params, None, normalizer, env_state, key, zero, zero + updates)
 
-        return jax.vmap(one)(values, keys)
+        return jax.vmap(one)(keys)
+
+    @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=RUN_ONCE)
+    def _init_optimizer(self, program: Program, values: Tree, params: jax.Array) -> Tree:
+        def one(values: Tree, params: jax.Array) -> Tree:
+            return program.transform(values, self.agent.unravel).init(params)
+
+        return jax.vmap(one)(values, params)
 
     def advance(
         self, program: Program, values: Tree, state: PPOState, updates: int
@@ -84,7 +96,7 @@ class PPOLifetime:
             ``episodes``, float32 ``[L]``.
         """
         state = self.train(program, values, state, updates)
-        returns = self._evaluate(state, jnp.zeros(state.update.shape, bool))
+        returns = self._evaluate(_actors(state), np.zeros(state.update.shape, bool))
         return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
 
     def train(self, program: Program, values: Tree, state: PPOState, updates: int) -> PPOState:
@@ -178,8 +190,8 @@ class PPOLifetime:
             state: Any agents: they do not act, but name the environments.
             points: How often to play evaluation episodes.
         """
-        everywhere = jnp.ones(state.update.shape, bool)
-        steps = [state._replace(update=jnp.full_like(state.update, i)) for i in range(points)]
+        everywhere, actors = np.ones(state.update.shape, bool), _actors(state)
+        steps = [actors._replace(update=jnp.full_like(state.update, i)) for i in range(points)]
         return jnp.stack([self._evaluate(step, everywhere) for step in steps])
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -187,7 +199,7 @@ class PPOLifetime:
         """Play evaluation episodes with every agent; return their mean returns ``[L]``.
 
         Args:
-            state: The agents.
+            state: The agents, see :func:`_actors`.
             random: bool ``[L]``: whose actions are random instead. One program for all: physics
                 takes long to compile.
         """
@@ -199,6 +211,11 @@ class PPOLifetime:
             return returns.mean()
 
         return jax.vmap(one)(state.params, state.normalizer, state.key, state.update, random)
+
+
+def _actors(state: PPOState) -> PPOState:
+    """Leave out what acting does not need: one program then serves the agents of any optimizer."""
+    return state._replace(opt_state=None, env_state=None)
 
 
 def _bytes(tree: Tree) -> int:

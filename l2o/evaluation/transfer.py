@@ -195,7 +195,7 @@ def _random_returns(
 ) -> np.ndarray:
     """Return the mean returns of random actions ``[points, seeds]``."""
     (family,) = families([Candidate("random", "sgd", 0.0)])
-    values = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(seeds), axis=0), family.values)
+    values = jax.tree.map(lambda leaf: np.repeat(leaf, len(seeds), axis=0), family.values)
     keys = jnp.stack([key_for(seed, "random", task) for seed in seeds])
     agents = lifetime.init(family.program, values, keys, points)
     return np.asarray(lifetime.random_returns(agents, points), float)
