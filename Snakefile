@@ -3,6 +3,7 @@
 #   snakemake --cores all                          everything at scale quick
 #   snakemake --cores all --config scale=smoke     everything, tiny
 #   snakemake --cores all ablation_inductive_bias  one ablation
+#   snakemake --cores all analysis                 studies of gradients, which `all` leaves out
 #   snakemake --cores all sweep_meta_learning_rate a sweep, which `all` leaves out
 #   snakemake --cores all --profile slurm          on a cluster
 from snakemake.utils import min_version
@@ -25,6 +26,7 @@ include: "workflow/rules/select.smk"
 include: "workflow/rules/sweeps.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/ablations.smk"
+include: "workflow/rules/analysis.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -28,7 +28,11 @@ _SOURCES = {
     "transfer": (*_LIBRARY, "evaluation", "checkpoint.py"),
     "transfer_summary": ("report", *_STATISTICS),
     "ablate": (*_LIBRARY, "evaluation"),
-    "report": ("report", *_STATISTICS),
+    "record": (*_LIBRARY, "evaluation", "analysis"),
+    "drift": (*_LIBRARY, "meta", "analysis"),
+    "identity": ("optimizers", "seeding.py", "analysis"),
+    "study": ("report", "analysis/gradients.py", *_STATISTICS),
+    "report": ("report", "analysis/gradients.py", *_STATISTICS),
     "track": ("tracking.py", "model_registry.py", "jobs.py"),
 }
 
@@ -93,8 +97,23 @@ def _settings(config: Config, stage: str, name: str) -> object:
         case "ablate":
             recipes = whole["ablations"][name]["recipes"]
             return [recipes, tasks, agents, config.evaluation_seeds, config.meta_seeds]
+        case "record":
+            return [_recorded(config, whole, name), agents]
+        case "drift" | "identity":
+            return whole["analysis"][stage]
+        case "study":
+            return sorted(whole["analysis"]["sources"])
         case _:
             return whole
+
+
+def _recorded(config: Config, whole: dict, name: str) -> object:
+    """Return what the recording of a source depends on."""
+    source = whole["analysis"]["sources"][name]
+    budget = whole["toy_tasks"].get(source["task"])
+    if budget is None:
+        budget = _pick(whole["transfer"], _AGENT_KEYS | {"points"})
+    return [source, budget, {k: v for k, v in whole["analysis"].items() if not isinstance(v, dict)}]
 
 
 def _pick(settings: dict, keys: set[str]) -> dict:

@@ -1,4 +1,4 @@
-"""Lifetimes of A2C agents: many optimizers and seeds as one program."""
+"""Lifetimes of agents on toy tasks: many optimizers and seeds as one program."""
 
 import dataclasses
 import functools
@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from l2o.agents.a2c import A2C, ActorState, Batch
+from l2o.agents.a2c import ActorState, Batch
+from l2o.agents.classifier import ToyAgent
 from l2o.agents.vectorize import RUN_ONCE, over_agents, ravel
 from l2o.evaluation.candidates import Program
 
@@ -27,14 +28,14 @@ class ToyState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ToyLifetime:
-    """Trains A2C agents; the return is that of the training episodes.
+    """Trains agents; the return is that of the training episodes.
 
     Attributes:
-        agent: Algorithm and environment.
-        environments: Environments of each agent.
+        agent: Algorithm and environment, or a classifier.
+        environments: Environments of each agent; examples in a classifier's batch.
     """
 
-    agent: A2C
+    agent: ToyAgent
     environments: int
 
     @property

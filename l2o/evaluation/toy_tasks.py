@@ -1,17 +1,17 @@
-"""From configuration to lifetimes of A2C agents on toy tasks."""
+"""From configuration to lifetimes of agents on toy tasks."""
 
 from l2o.errors import ConfigError
 from l2o.evaluation.evaluate import Budget
 from l2o.evaluation.toy import ToyLifetime
 from l2o.settings import Config, ToyBudget
-from l2o.tasks.registry import make_a2c
+from l2o.tasks.registry import make_toy_agent
 
 
 def toy_lifetime(
     task: str, budget: ToyBudget, interior: bool = True, timeout_terminates: bool = True
 ) -> tuple[ToyLifetime, Budget]:
-    """Return how A2C agents are trained on a toy task, and for how long."""
-    agent = make_a2c(task, budget.torso, interior, timeout_terminates)
+    """Return how agents are trained on a toy task, and for how long."""
+    agent = make_toy_agent(task, budget.torso, interior, timeout_terminates)
     return ToyLifetime(agent, budget.environments), Budget(budget.updates, budget.points)
 
 

@@ -12,7 +12,7 @@ from l2o.meta.outer import MetaTrainer, Start
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
 from l2o.settings import MetaTask, Recipe
-from l2o.tasks.registry import make_a2c
+from l2o.tasks.registry import make_toy_agent
 
 
 def build_trainer(recipe: Recipe, devices: int = 1) -> MetaTrainer:
@@ -78,7 +78,7 @@ def _data() -> set[str]:
 def _training_task(task: MetaTask, recipe: Recipe) -> TrainingTask:
     return TrainingTask(
         task.label,
-        make_a2c(task.task, task.torso, recipe.interior, recipe.timeout_terminates),
+        make_toy_agent(task.task, task.torso, recipe.interior, recipe.timeout_terminates),
         task.learning_rate,
         task.reward_scale,
         task.weight,

@@ -108,6 +108,12 @@ class InnerLoop:
         make = functools.partial(self.fresh, shared, keys[:, 0], agents.phase)
         return replace(agents, where, make)
 
+    def train(self, shared: Shared, agents: Agents, keys: jax.Array) -> tuple[Agents, Recorded]:
+        """Train for K steps; return the agents, and what each step saw, leaves ``[K, N, ...]``."""
+        learn = functools.partial(self._learn, shared.meta_params, shared)
+        trained, (_, recorded, _) = self._train(learn, shared, agents, keys)
+        return trained, recorded
+
     def differentiate(self, shared: Shared, agents: Agents, keys: jax.Array) -> tuple:
         """Train for K steps; return the agents, and an outcome with meta-gradients."""
         learn = functools.partial(self._learn, shared.meta_params, shared)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from l2o.agents.a2c import A2C
+from l2o.agents.classifier import ToyAgent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +11,7 @@ class TrainingTask:
 
     Attributes:
         name: Its name, for metrics.
-        agent: The agent's algorithm and environment.
+        agent: The agent's algorithm and environment, or a classifier.
         learning_rate: Inner learning rate.
         reward_scale: Multiplies the rewards.
         weight: Of its meta-gradient in the mean over tasks.
@@ -22,7 +22,7 @@ class TrainingTask:
     """
 
     name: str
-    agent: A2C
+    agent: ToyAgent
     learning_rate: float
     reward_scale: float = 1.0
     weight: float = 1.0

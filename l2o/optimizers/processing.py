@@ -38,3 +38,25 @@ def log_scaled(g: jax.Array, p: float = 10.0, eps: float = 1e-8) -> jax.Array:
     log = jnp.log(jnp.abs(g) + eps) / p
     large = log >= -1.0
     return jnp.stack([jnp.where(large, log, -1.0), jnp.where(large, jnp.sign(g), jnp.exp(p) * g)])
+
+
+def symlog(g: jax.Array) -> jax.Array:
+    """Return ``sgn(g) log(1 + |g|)``, ``[1, P]`` (Hafner et al. 2023, DreamerV3)."""
+    return (jnp.sign(g) * jnp.log1p(jnp.abs(g)))[None]
+
+
+def sign_log_scaled(g: jax.Array, p: float = 10.0, eps: float = 1e-18) -> jax.Array:
+    """Return sign and log magnitude divided by ``p``, ``[2, P]``: both of about the same size."""
+    sign, log = sign_log(g, eps)
+    return jnp.stack([sign, log / p])
+
+
+def fourier(g: jax.Array, octaves: int = 6, eps: float = 1e-18) -> jax.Array:
+    """Return the sign, and sines and cosines of the log magnitude, ``[1 + 2 octaves, P]``.
+
+    Wave lengths are 32, 16, ... decades: together they tell any float32 magnitude from any other,
+    and nearby ones apart, as positional encodings do.
+    """
+    angle = 2 * jnp.pi / 32 * jnp.log10(jnp.abs(g) + eps)
+    waves = [wave(2.0**k * angle) for k in range(octaves) for wave in (jnp.sin, jnp.cos)]
+    return jnp.stack([jnp.sign(g), *waves])

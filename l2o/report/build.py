@@ -11,7 +11,18 @@ from markupsafe import Markup
 
 from l2o.evaluation.statistics import FINAL_SHARE
 from l2o.files import write_text
-from l2o.report import compare, cost, figures, svg, tables, text, transfer_tables
+from l2o.report import (
+    compare,
+    cost,
+    figures,
+    gradient_figures,
+    gradient_studies,
+    gradient_tables,
+    svg,
+    tables,
+    text,
+    transfer_tables,
+)
 from l2o.report.claims import all_claims
 from l2o.report.load import load
 from l2o.report.results import Results
@@ -85,6 +96,7 @@ def _context(run: Results, drawn: dict[str, Markup]) -> dict[str, Any]:
         "claims": all_claims(run),
         "figures": drawn,
         "tables": _tables(run),
+        "gradients": gradient_tables.all_tables(run.gradients),
         "ablations": {name: _ablation(run, name) for name in run.ablations},
         "costs": cost.of_jobs(run.jobs),
         "stages": cost.by_stage(run.jobs),
@@ -200,6 +212,12 @@ def _drawings(run: Results) -> Iterator[Drawing]:
             yield Drawing(
                 f"ablation_{name}_{task}", figure, f"Final returns of the variants on {task}"
             )
+    if not run.gradients.histograms.empty:
+        yield from gradient_studies.drawings(run.gradients.tables, run.gradients.histograms)
+    if run.gradients.identity is not None:
+        table = gradient_tables.accuracies(run.gradients.identity)
+        figure = gradient_figures.identity(table)
+        yield Drawing("gradient_identity", figure, "Accuracy on the identity task")
 
 
 def _meta_training_drawings(run: Results) -> Iterator[Drawing]:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from l2o import config
+from l2o.analysis import gradients
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
 from l2o.files import read_json, read_table
@@ -14,6 +15,7 @@ from l2o.jobs import Job, find_jobs
 from l2o.report.results import (
     AblationResults,
     Evaluation,
+    Gradients,
     Results,
     Selection,
     Transfer,
@@ -39,6 +41,19 @@ SUMMARY_TABLES = {
     "improvement": aggregates.IMPROVEMENT_COLUMNS,
     "efficiency": aggregates.EFFICIENCY_COLUMNS,
 }
+# Tables of the gradient studies, with the columns of each and what they mean.
+STUDY_TABLES = {
+    "range": {"range": gradients.RANGE_COLUMNS},
+    "non_iid": {
+        "distances": gradients.DISTANCE_COLUMNS,
+        "variances": gradients.VARIANCE_COLUMNS,
+        "autocorrelation": gradients.AUTOCORRELATION_COLUMNS,
+        "drift": gradients.DRIFT_COLUMNS,
+    },
+    "noise": {"signal": gradients.SIGNAL_COLUMNS},
+}
+HISTOGRAM_COLUMNS = ("source", "agent", "phase", "tensor", "sign", "exponent", "count")
+IDENTITY_COLUMNS = ("source", "processing", "learning_rate", "seed", "chosen", "test")
 CHAMPION_KEYS = ("recipe", "seed", "outer_step", "score", "learning_rate")
 
 
@@ -86,6 +101,7 @@ def load(folder: Path) -> Results:
             name: _read_ablation(path, settings.toy_evaluation_tasks)
             for name, path in absent.present("ablations", settings.ablations)
         },
+        gradients=_read_gradients(folder / "analysis", settings),
         jobs=_read_jobs(folder),
         missing=absent.names,
     )
@@ -167,6 +183,28 @@ def _read_ablation(folder: Path, tasks: list[str]) -> AblationResults:
     return AblationResults(
         summary=summary.sort_values("task", key=lambda names: names.map(places), kind="stable"),
         curves=_read_rows(folder / "curves.parquet", (*CURVE_COLUMNS, *identity)),
+    )
+
+
+def _read_gradients(folder: Path, settings: Config) -> Gradients:
+    """Read the studies that were made; none of them is part of a whole run."""
+    absent, tables = _Absent(folder), {}
+    for study, path in absent.present("", STUDY_TABLES):
+        for name, columns in STUDY_TABLES[study].items():
+            tables[name] = _read_rows(path / f"{name}.parquet", columns)
+    sources = settings.analysis.sources if tables else ()
+    recordings = [
+        _read_rows(path / "histograms.parquet", HISTOGRAM_COLUMNS)
+        for _, path in absent.present("recordings", sources)
+    ]
+    identity = [
+        _read_rows(path / "identity.parquet", IDENTITY_COLUMNS)
+        for _, path in absent.present("identity", settings.analysis.identity.sources)
+    ]
+    return Gradients(
+        tables,
+        pd.concat(recordings, ignore_index=True) if recordings else pd.DataFrame(),
+        pd.concat(identity, ignore_index=True) if identity else None,
     )
 
 

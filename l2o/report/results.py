@@ -75,6 +75,21 @@ class AblationResults:
 
 
 @dataclasses.dataclass(frozen=True)
+class Gradients:
+    """Studies of gradients, those that were made.
+
+    Attributes:
+        tables: By name, see :mod:`l2o.report.gradient_studies`.
+        histograms: Of all recorded sources; no rows if nothing was recorded.
+        identity: Accuracies of the identity task, all sources; None if not run.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    histograms: pd.DataFrame
+    identity: pd.DataFrame | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
     """All that a run left below ``results/<scale>/``.
 
@@ -88,6 +103,7 @@ class Results:
         off_preset: Agents off the preset, by test task and variant; those that were run.
         summary: Of all test tasks, None if not run.
         ablations: By name.
+        gradients: Studies of gradients.
         jobs: Records of all jobs, oldest first.
         missing: Folders of the jobs that were not run, relative to the scale's.
     """
@@ -101,6 +117,7 @@ class Results:
     off_preset: dict[tuple[str, str], Transfer]
     summary: TransferSummary | None
     ablations: dict[str, AblationResults]
+    gradients: Gradients
     jobs: list[Job]
     missing: list[str]
 

@@ -110,3 +110,8 @@ def recipe_lines(recipes: list[str], selected: str) -> dict[str, Line]:
     others = [recipe for recipe in recipes if recipe != selected]
     lines = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
     return lines | {selected: CHAMPION}
+
+
+def source_lines(sources: Iterable[str]) -> dict[str, Line]:
+    """Return the styles of sources of gradients."""
+    return {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(sources)}

@@ -8,14 +8,17 @@ from typing import Annotated, Literal
 import pydantic
 
 from l2o.errors import unknown_name
+from l2o.settings.analysis import Analysis, GradientSource
 from l2o.settings.base import Model, Name, Positive, PositiveFloat, Torso, field
 from l2o.settings.recipe import MetaTask, Recipe
 from l2o.settings.transfer import PPOBudget, Transfer
 
 __all__ = [
     "Ablation",
+    "Analysis",
     "Baselines",
     "Config",
+    "GradientSource",
     "MetaTask",
     "PPOBudget",
     "Recipe",
@@ -89,6 +92,7 @@ class Config(Model):
     select: Select
     transfer: Transfer
     ablations: dict[Name, Ablation]
+    analysis: Analysis = Analysis()
     sweeps: dict[Name, Sweep] = field("Sweeps by name; `sweep_<name>` runs one.", {})
     evaluation_seeds: Positive = field("Agents per optimizer and task in the ablations.")
 
@@ -108,6 +112,12 @@ class Config(Model):
         missing = sorted((training | validation) - set(self.toy_tasks))
         if missing:
             raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
+        unknown = sorted(set(self.analysis.identity.sources) - set(self.analysis.sources))
+        if unknown:
+            known = ", ".join(sorted(self.analysis.sources)) or "none"
+            raise ValueError(
+                f"analysis.identity.sources: unknown {', '.join(unknown)}; known: {known}"
+            )
         if "adam" not in self.baselines.optimizers:
             raise ValueError("baselines.optimizers must hold adam, the unit of the scores")
         return self

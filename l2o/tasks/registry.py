@@ -6,17 +6,19 @@ import functools
 import gymnax
 
 from l2o.agents.a2c import A2C, A2CHyperparameters
+from l2o.agents.classifier import Classifier, ToyAgent
 from l2o.errors import unknown_name
 from l2o.tasks import families, gridworlds
+from l2o.tasks.digits import HELD_OUT, load_digits
 
 
 @dataclasses.dataclass(frozen=True)
 class ToyTask:
-    """A toy task, learned by A2C.
+    """A toy task, learned by A2C or, if it is supervised, by a classifier.
 
     Attributes:
         name: Its name here.
-        env_id: Its name in gymnax.
+        env_id: Its name in gymnax; none for supervised ones.
         torso: Network torso, see :class:`l2o.agents.networks.ActorCritic`.
         environments: Published number of environments of one agent; families have the same.
         updates: Published number of agent updates (5e6 environment steps in all).
@@ -36,6 +38,7 @@ TOY_TASKS: dict[str, ToyTask] = (
     }
     | {name: ToyTask(name, name, "D32") for name in families.SPECS}
     | {"catch": ToyTask("catch", "Catch-bsuite", "D256")}
+    | {"digits": ToyTask("digits", "", "D32", environments=64, updates=1000)}
 )
 
 BRAX_TASKS = (
@@ -79,6 +82,20 @@ def toy_task(name: str) -> ToyTask:
     if name not in TOY_TASKS:
         raise unknown_name("toy task", name, TOY_TASKS)
     return TOY_TASKS[name]
+
+
+def make_toy_agent(
+    name: str, torso: str | None = None, interior: bool = True, timeout_terminates: bool = True
+) -> ToyAgent:
+    """Build the agent of a toy task; see :func:`make_a2c` for what it takes."""
+    if toy_task(name).env_id:
+        return make_a2c(name, torso, interior, timeout_terminates)
+    return _make_classifier(torso or toy_task(name).torso)
+
+
+@functools.lru_cache
+def _make_classifier(torso: str) -> Classifier:
+    return Classifier(*load_digits(), HELD_OUT, hidden=int(torso.removeprefix("D")))
 
 
 @functools.lru_cache

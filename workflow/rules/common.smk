@@ -38,6 +38,7 @@ wildcard_constraints:
     sweep=r"[a-z0-9_]+",
     row=r"[^~]+~.+",
     variant=r"[a-z0-9_]+",
+    source=r"[a-z0-9_]+",
     seed=r"\d+",
 
 
@@ -101,6 +102,11 @@ def get_contenders(wildcards):
         for recipe in CFG.transfer.recipes
     ]
     return files | ({"others": others} if others else {})
+
+
+def get_study_inputs(wildcards):
+    drift = get_run_records("analysis/drift") if wildcards.study == "non_iid" else []
+    return drift + get_run_records("analysis/recordings/{source}", source=CFG.analysis.sources)
 
 
 def get_all_runs(wildcards):

@@ -1,0 +1,1 @@
+"""Gradient studies: what optimizers see of reinforcement and of supervised learning."""

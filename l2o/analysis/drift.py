@@ -1,0 +1,116 @@
+"""The stage `drift`: which gradients an optimizer sees in meta-training, by reset scheme."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from l2o.analysis.recorder import BINS, LOWEST, WIDTH, bin_of
+from l2o.files import write_table
+from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.objectives import OBJECTIVES
+from l2o.meta.population import Agents, make_schedule, phases
+from l2o.meta.tasks import TrainingTask
+from l2o.optimizers.registry import make_optimizer
+from l2o.runs import Run
+from l2o.seeding import key_for
+from l2o.settings import Config
+from l2o.settings.analysis import Drift
+from l2o.tasks.registry import make_toy_agent
+
+SCHEMES = ("staggered", "synchronous", "random", "none")
+DRIFT_COLUMNS = {
+    "scheme": "when agents are reset: staggered is pipeline training",
+    "population": "seed of the population",
+    "outer_step": "outer steps taken before",
+    "exponent": "lower edge of a bin of log10 |g|",
+    "count": "gradient values, of all agents in the outer steps of this row, in the bin",
+}
+
+
+def drift(config: Config, out: Path) -> None:
+    """Record all gradients of a population, with and without pipeline training.
+
+    The optimizer is Adam (``optim4rl_m`` untrained), so that the only thing that changes from one
+    outer step to the next is the agents' ages. Writes ``drift.parquet`` and ``run.json``.
+
+    Args:
+        config: The pipeline's configuration.
+        out: Folder of the results.
+    """
+    settings = config.analysis.drift
+    tags = {"task": settings.task, "scale": config.scale}
+    with Run(out, stage="drift", config=settings.model_dump(), seed=0, tags=tags) as run:
+        optimizer = make_optimizer("optim4rl_m")
+        agent = make_toy_agent(settings.task)
+        task = TrainingTask(settings.task, agent, settings.learning_rate)
+        loop = InnerLoop(
+            optimizer, task, settings.environments, settings.unroll, OBJECTIVES["agent_loss"]
+        )
+        meta_params = optimizer.init_meta(key_for(0, "init_meta"))
+        progress = run.progress(len(SCHEMES) * settings.seeds * settings.outer_steps)
+        frames = []
+        for scheme in SCHEMES:
+            for seed in range(settings.seeds):
+                counts = _population(loop, meta_params, settings, scheme, seed)
+                frames.append(_table(counts, settings.every).assign(scheme=scheme, population=seed))
+                progress.update(len(frames) * settings.outer_steps)
+        write_table(
+            out / "drift.parquet", pd.concat(frames, ignore_index=True)[list(DRIFT_COLUMNS)]
+        )
+
+
+def _population(
+    loop: InnerLoop, meta_params: Any, settings: Drift, scheme: str, seed: int
+) -> np.ndarray:
+    """Train one population; return its histograms, ``[outer steps / every, BINS]``."""
+    schedule = make_schedule(scheme, settings.reset_interval)
+    phase = phases(scheme, settings.agents, settings.reset_interval)
+    key = key_for(seed, "drift")
+    shared = Shared(meta_params, jnp.float32(1.0), schedule, jnp.int32(0))
+    agents = _fresh(loop, shared, jax.random.split(key, settings.agents), phase)
+    rows = settings.outer_steps // settings.every
+    return np.asarray(_run(loop, rows, settings.every, shared, agents, key))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _fresh(loop: InnerLoop, shared: Shared, keys: jax.Array, phase: jax.Array) -> Agents:
+    return loop.fresh(shared, keys, phase)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
+    loop: InnerLoop, rows: int, every: int, shared: Shared, agents: Agents, key: jax.Array
+) -> jax.Array:
+    """Take outer steps as meta-training does, but for the meta-update."""
+
+    def outer_step(carry: tuple, _: None) -> tuple[tuple, jax.Array]:
+        agents, step = carry
+        now = shared._replace(step=step)
+        keys = jax.random.split(jax.random.fold_in(key, step), (agents.age.size, loop.keys))
+        ended, _ = loop.ended(now, agents)
+        agents, recorded = loop.train(now, loop.renew(now, agents, ended, keys), keys)
+        g = recorded.gradient.ravel()
+        counts = jnp.zeros(BINS, jnp.int32).at[bin_of(g)].add((g != 0).astype(jnp.int32))
+        return (agents, step + 1), counts
+
+    def row(carry: tuple, _: None) -> tuple[tuple, jax.Array]:
+        carry, counts = jax.lax.scan(outer_step, carry, length=every)
+        return carry, counts.sum(0)
+
+    return jax.lax.scan(row, (agents, jnp.int32(0)), length=rows)[1]
+
+
+def _table(counts: np.ndarray, every: int) -> pd.DataFrame:
+    row, bins = np.nonzero(counts)
+    return pd.DataFrame(
+        {
+            "outer_step": row * every,
+            "exponent": np.round(LOWEST + WIDTH * bins, 6),
+            "count": counts[row, bins],
+        }
+    )

@@ -1,0 +1,142 @@
+"""The tables of the gradient studies in the report."""
+
+import pandas as pd
+
+from l2o.evaluation.statistics import summarize
+from l2o.report.results import Gradients
+from l2o.report.tables import Row, Table
+from l2o.report.text import NOTHING, interval, number
+
+PUBLISHED = {"none": 0.75, "sign_log": 0.90}
+"""The paper's accuracies on the identity task, without and with gradient processing."""
+_PROCESSING = {
+    "none": "none",
+    "clip": "clip",
+    "symlog": "symlog",
+    "sign_log": "sign and log",
+    "sign_log_scaled": "sign and scaled log",
+    "log_scaled": "Andrychowicz et al., p = 10",
+    "fourier": "Fourier features of log",
+}
+_SIGNALS = {
+    "snr": "signal-to-noise ratio",
+    "noise_scale": "noise scale, examples",
+    "clear": "share of coordinates told from 0",
+    "bias_cosine": "cosine with Monte Carlo returns",
+}
+
+
+def all_tables(gradients: Gradients) -> dict[str, Table]:
+    """Return the tables of the studies that were made, by name."""
+    found = {}
+    tables = gradients.tables
+    if "range" in tables:
+        found["range"] = _ranges(tables["range"])
+    if "distances" in tables:
+        found["distances"] = _distances(tables["distances"])
+        found["variances"] = _variances(tables["variances"])
+    if "signal" in tables:
+        found["signal"] = _signals(tables["signal"])
+    if gradients.identity is not None:
+        found["identity"] = _identity(gradients.identity)
+    return found
+
+
+def accuracies(identity: pd.DataFrame) -> pd.DataFrame:
+    """Return mean accuracies on the agent that is left out, with intervals over networks.
+
+    Args:
+        identity: See :data:`l2o.analysis.identity.IDENTITY_COLUMNS`.
+    """
+    chosen = identity[identity["chosen"]]
+    return summarize(chosen, ["source", "processing", "learning_rate"], "test")
+
+
+def _ranges(table: pd.DataFrame) -> Table:
+    head = ("phase", "tensor", "0.1%", "1%", "median", "99%", "99.9%")
+    head += ("decades", "95% interval", "exact zeros", "agents")
+    groups = {
+        str(source): [
+            Row(
+                (
+                    row.phase,
+                    row.tensor,
+                    *(number(q) for q in (row.q001, row.q01, row.median, row.q99, row.q999)),
+                    number(row.decades),
+                    interval(row.low, row.high),
+                    f"{100 * row.zeros:.1f}%",
+                    str(row.agents),
+                ),
+                marked=row.tensor == "all",
+            )
+            for row in part.itertuples()
+        ]
+        for source, part in table.groupby("source", sort=False)
+    }
+    return Table(head, groups, words=2)
+
+
+def _distances(table: pd.DataFrame) -> Table:
+    groups = {
+        str(source): [
+            Row(
+                (r.compared, number(r.distance), interval(r.low, r.high), str(r.agents)),
+            )
+            for r in part.itertuples()
+        ]
+        for source, part in table.groupby("source", sort=False)
+    }
+    return Table(("compared", "distance, decades", "95% interval", "agents"), groups)
+
+
+def _variances(table: pd.DataFrame) -> Table:
+    groups = {
+        str(source): [
+            Row((r.phase, number(r.within), number(r.between), str(r.agents)))
+            for r in part.itertuples()
+        ]
+        for source, part in table.groupby("source", sort=False)
+    }
+    return Table(("phase", "within an agent", "between agents", "agents"), groups)
+
+
+def _signals(table: pd.DataFrame) -> Table:
+    groups: dict[str, list[Row]] = {}
+    for (source, examples), part in table.groupby(["source", "examples"], sort=False):
+        groups[f"{source} ({examples:,} examples in a gradient)"] = [
+            Row(
+                (
+                    _SIGNALS[row.measure],
+                    row.moment,
+                    number(row.estimate),
+                    interval(row.low, row.high),
+                    str(row.agents),
+                )
+            )
+            for measure in _SIGNALS
+            for row in part[part["measure"] == measure].itertuples()
+        ]
+    return Table(("measure", "moment", "estimate", "95% interval", "agents"), groups, words=2)
+
+
+def _identity(identity: pd.DataFrame) -> Table:
+    groups = {
+        str(source): [
+            Row(
+                (
+                    _PROCESSING[row.processing],
+                    f"{100 * row.mean:.1f}%",
+                    interval(100 * row.low, 100 * row.high),
+                    str(row.seeds),
+                    f"{row.learning_rate:g}",
+                    f"{100 * PUBLISHED[row.processing]:.0f}%"
+                    if row.processing in PUBLISHED
+                    else NOTHING,
+                )
+            )
+            for row in part.itertuples()
+        ]
+        for source, part in accuracies(identity).groupby("source", sort=False)
+    }
+    head = ("gradient processing", "accuracy", "95% interval, %", "networks")
+    return Table((*head, "learning rate", "paper (about)"), groups)

@@ -1,0 +1,129 @@
+# Studies of gradients; not part of `all`. The report shows those that were made.
+rule record_source:
+    input:
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/analysis/recordings/{{source}}/run.json",
+        histograms=f"{RESULTS}/analysis/recordings/{{source}}/histograms.parquet",
+        tensors=f"{RESULTS}/analysis/recordings/{{source}}/tensors.parquet",
+        time=f"{RESULTS}/analysis/recordings/{{source}}/time.parquet",
+        noise=f"{RESULTS}/analysis/recordings/{{source}}/noise.parquet",
+        samples=f"{RESULTS}/analysis/recordings/{{source}}/samples.safetensors",
+    log:
+        f"{RESULTS}/logs/analysis/recordings/{{source}}.log",
+    priority: 10
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        out=subpath(output.run, parent=True),
+        settings=lambda wildcards: settings_version(CFG, "record", wildcards.source),
+        code=code_version("record"),
+    message:
+        "Recording the gradients of {wildcards.source}"
+    shell:
+        "l2o record --config {input.config:q} --source {wildcards.source:q} --out {params.out:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule drift:
+    input:
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/analysis/drift/run.json",
+        drift=f"{RESULTS}/analysis/drift/drift.parquet",
+    log:
+        f"{RESULTS}/logs/analysis/drift.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        out=subpath(output.run, parent=True),
+        settings=settings_version(CFG, "drift"),
+        code=code_version("drift"),
+    message:
+        "Recording what meta-training sees with and without pipeline training"
+    shell:
+        "l2o drift --config {input.config:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule study:
+    input:
+        get_study_inputs,
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/analysis/{{study}}/run.json",
+    log:
+        f"{RESULTS}/logs/analysis/{{study}}.log",
+    wildcard_constraints:
+        study="range|non_iid|noise",
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        out=subpath(output.run, parent=True),
+        recordings=f"{RESULTS}/analysis/recordings",
+        drift=f"{RESULTS}/analysis/drift",
+        settings=settings_version(CFG, "study"),
+        code=code_version("study"),
+    message:
+        "Study of gradients: {wildcards.study}"
+    shell:
+        "l2o study --config {input.config:q} --study {wildcards.study:q}"
+        " --recordings {params.recordings:q} --drift {params.drift:q} --out {params.out:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule identity_source:
+    input:
+        f"{RESULTS}/analysis/recordings/{{source}}/samples.safetensors",
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/analysis/identity/{{source}}/run.json",
+        table=f"{RESULTS}/analysis/identity/{{source}}/identity.parquet",
+    log:
+        f"{RESULTS}/logs/analysis/identity/{{source}}.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        out=subpath(output.run, parent=True),
+        recordings=f"{RESULTS}/analysis/recordings",
+        settings=settings_version(CFG, "identity"),
+        code=code_version("identity"),
+    message:
+        "Networks learn to reproduce the gradients of {wildcards.source}"
+    shell:
+        "l2o identity --config {input.config:q} --source {wildcards.source:q}"
+        " --recordings {params.recordings:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule analysis_range:
+    input:
+        get_run_records("analysis/range"),
+    localrule: True
+
+
+rule analysis_non_iid:
+    input:
+        get_run_records("analysis/non_iid"),
+    localrule: True
+
+
+rule analysis_noise:
+    input:
+        get_run_records("analysis/noise"),
+    localrule: True
+
+
+rule analysis_identity:
+    input:
+        get_run_records("analysis/identity/{source}", source=CFG.analysis.identity.sources),
+    localrule: True
+
+
+rule analysis:
+    input:
+        get_run_records("analysis/{study}", study=["range", "non_iid", "noise"]),
+        get_run_records("analysis/identity/{source}", source=CFG.analysis.identity.sources),
+    localrule: True
