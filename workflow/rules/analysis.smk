@@ -76,8 +76,8 @@ rule study:
 
 rule identity_source:
     input:
-        f"{RESULTS}/analysis/recordings/{{source}}/samples.safetensors",
         config=ancient(CONFIG),
+        samples=f"{RESULTS}/analysis/recordings/{{source}}/samples.safetensors",
     output:
         run=f"{RESULTS}/analysis/identity/{{source}}/run.json",
         table=f"{RESULTS}/analysis/identity/{{source}}/identity.parquet",
@@ -88,7 +88,7 @@ rule identity_source:
         mem_mb=2000,
     params:
         out=subpath(output.run, parent=True),
-        recordings=f"{RESULTS}/analysis/recordings",
+        recordings=subpath(input.samples, ancestor=2),
         settings=settings_version(CFG, "identity"),
         code=code_version("identity"),
     message:
