@@ -27,7 +27,8 @@ _SOURCES = {
     "tune": (*_LIBRARY, "evaluation", "checkpoint.py"),
     "transfer": (*_LIBRARY, "evaluation", "checkpoint.py"),
     "transfer_summary": ("report", *_STATISTICS),
-    "ablate": (*_LIBRARY, "evaluation"),
+    "level": (*_LIBRARY, "evaluation"),
+    "ablate": ("evaluation/ablate.py", *_STATISTICS),
     "record": (*_LIBRARY, "evaluation", "analysis"),
     "drift": (*_LIBRARY, "meta", "analysis"),
     "identity": ("optimizers", "seeding.py", "analysis"),
@@ -58,8 +59,8 @@ def settings_version(config: Config, stage: str, name: str = "") -> str:
     Args:
         config: The configuration.
         stage: The stage.
-        name: Which of its jobs: a task, a recipe, an ablation, a sweep or one of its rows
-            (``<sweep>/<folder>``), a task's variant (``<task>/<variant>``).
+        name: Which of its jobs: a task (of a level also ``toy``), a recipe, an ablation, a sweep
+            or one of its rows (``<sweep>/<folder>``), a task's variant (``<task>/<variant>``).
     """
     text = json.dumps(_settings(config, stage, name), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -73,8 +74,15 @@ def _settings(config: Config, stage: str, name: str) -> object:
     match stage:
         case "meta_train":
             return whole["recipes"][name]
-        case "baselines":
+        case "baselines" if name in tasks:
             return [whole["baselines"], tasks[name], agents]
+        case "baselines":
+            keys = _TUNING_KEYS | _AGENT_KEYS | {"seeds", "points"}
+            return _pick(whole["transfer"], keys - {"recipes"})
+        case "level" if name == "toy":
+            return [tasks, agents, config.evaluation_seeds]
+        case "level":
+            return _pick(whole["transfer"], _AGENT_KEYS - {"recipes"} | {"seeds", "points"})
         case "sweep":
             return _sweep_settings(config, *name.split("/", 1))
         case "score_sweep":
@@ -95,8 +103,9 @@ def _settings(config: Config, stage: str, name: str) -> object:
         case "transfer_summary":
             return [whole["transfer"]["tasks"]]
         case "ablate":
-            recipes = whole["ablations"][name]["recipes"]
-            return [recipes, tasks, agents, config.evaluation_seeds, config.meta_seeds]
+            ablation = whole["ablations"][name]
+            compared = [ablation["recipes"], ablation["tasks"], config.meta_seeds]
+            return [*compared, selected["tasks"], config.select.tasks]
         case "record":
             return [_recorded(config, whole, name), agents]
         case "drift" | "identity":

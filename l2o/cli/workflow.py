@@ -17,6 +17,7 @@ def add_stages(stages: argparse._SubParsersAction) -> None:
         _add_tune,
         _add_transfer,
         _add_transfer_summary,
+        _add_level,
         _add_ablate,
         _add_report,
         _add_track,
@@ -221,12 +222,35 @@ def _transfer_summary(args: argparse.Namespace) -> None:
     transfer_summary(load(args.config), args.transfer, args.out)
 
 
+def _add_level(stages: argparse._SubParsersAction) -> None:
+    text = "train agents with the last checkpoint of a recipe, and with its untrained one"
+    parser = stage(stages, "level", text, _level)
+    add_config_argument(parser)
+    parser.add_argument("--recipe", required=True, help="what was meta-trained")
+    parser.add_argument("--seed", type=int, default=0, help="of the meta-training (default 0)")
+    parser.add_argument("--where", required=True, help="toy (all toy tasks), or a task of PPO")
+    parser.add_argument(
+        "--runs", type=Path, required=True, help="folder with <recipe>/seed_<seed> of every recipe"
+    )
+    add_out_argument(parser)
+
+
+def _level(args: argparse.Namespace) -> None:
+    from l2o.config import load
+    from l2o.evaluation.levels import level
+
+    level(load(args.config), args.recipe, args.seed, args.where, args.runs, args.out)
+
+
 def _add_ablate(stages: argparse._SubParsersAction) -> None:
     parser = stage(stages, "ablate", "compare recipes that differ in one thing", _ablate)
     add_config_argument(parser)
     parser.add_argument("--name", required=True, help="ablation, for example inductive_bias")
     parser.add_argument(
-        "--runs", type=Path, required=True, help="folder with <recipe>/seed_<seed> of every recipe"
+        "--levels", type=Path, required=True, help="folder with the results of `l2o level`"
+    )
+    parser.add_argument(
+        "--baselines", type=Path, required=True, help="folder of the tasks' baselines"
     )
     add_out_argument(parser)
 
@@ -235,7 +259,7 @@ def _ablate(args: argparse.Namespace) -> None:
     from l2o.config import load
     from l2o.evaluation.ablate import ablate
 
-    ablate(load(args.config), args.name, args.runs, args.out)
+    ablate(load(args.config), args.name, args.levels, args.baselines, args.out)
 
 
 def _add_report(stages: argparse._SubParsersAction) -> None:

@@ -1,118 +1,150 @@
-"""The stage `ablate`: compare recipes that differ in one thing."""
+"""The stage `ablate`: compare recipes that differ in one thing. Imports no jax."""
 
-import dataclasses
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
 
 from l2o.errors import unknown_name
-from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
-from l2o.evaluation.evaluate import evaluate, show_points
+from l2o.evaluation.aggregates import (
+    TransferScores,
+    interquartile_means,
+    probability_of_improvement,
+    score_tasks,
+)
+from l2o.evaluation.intervals import estimate
 from l2o.evaluation.statistics import final_returns, summarize
-from l2o.evaluation.toy_tasks import configured_toy_lifetime
-from l2o.files import write_table
+from l2o.files import read_table, write_table
 from l2o.runs import Run
-from l2o.settings import Config
+from l2o.settings import Ablation, Config
 
-_STAGES = ("trained", "untrained")
+TOY = "toy"
+CURVE_COLUMNS = (
+    *("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return", "episodes"),
+)
+EFFECT_COLUMNS = {
+    "where": "toy (meta-training and validation tasks) or test (tasks that PPO learns)",
+    "recipe": "the level",
+    "variant": "what the report calls it",
+    "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
+    "iqm_low": "lower end of its 95% stratified bootstrap interval, NaN with fewer than three runs",
+    "iqm_high": "upper end",
+    "difference": "iqm minus that of the full method, the ablation's first recipe",
+    "low": "lower end of its 95% interval; both sides are resampled independently",
+    "high": "upper end",
+    "probability": "that a run of this level scores higher than one of the full method on a task",
+    "probability_low": "lower end of its 95% interval",
+    "probability_high": "upper end",
+    "runs": "agents on each task: seeds x meta-training seeds",
+    "tasks": "how many",
+}
+_AGENTS = 100_000
+"""More than any seed of an agent: runs are numbered by meta-training seed and agent."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Contender:
-    """A checkpoint in an ablation."""
+def ablate(config: Config, name: str, levels: Path, baselines: Path, out: Path) -> None:
+    """Compare the levels of an ablation with each other and with the full method.
 
-    variant: str
-    recipe: str
-    meta_seed: int
-    stage: str
-    candidate: Candidate
-
-
-def ablate(config: Config, name: str, meta_train: Path, out: Path) -> None:
-    """Train agents with the last checkpoint of every recipe, and with its first, untrained one.
-
-    The last checkpoint, a rule fixed in advance: choosing one per variant would reward the variant
-    with the noisier series.
-
-    Writes ``curves.parquet``, ``summary.parquet`` and ``run.json`` in ``out``.
+    Writes ``curves.parquet``, ``summary.parquet`` (per level and task), ``effects.parquet`` (see
+    ``EFFECT_COLUMNS``) and ``run.json`` in ``out``.
 
     Args:
         config: The pipeline's configuration.
         name: The ablation.
-        meta_train: Folder with the runs, ``<recipe>/seed_<seed>``.
+        levels: Folder with ``<recipe>/seed_<seed>/<toy or task>`` of every level.
+        baselines: Folder of the tasks' baselines.
         out: Folder of the results.
 
     Raises:
-        L2OError: Unknown ablation, or a run is missing.
+        L2OError: Unknown ablation.
+        ResultsError: A level or a baseline is missing.
     """
     if name not in config.ablations:
         raise unknown_name("ablation", name, config.ablations)
     settings = config.ablations[name]
     tags = {"recipe": name, "scale": config.scale}
     with Run(out, stage="ablation", config=settings.model_dump(), seed=0, tags=tags) as run:
-        contenders = [
-            contender
-            for recipe, variant in settings.recipes.items()
-            for seed in config.meta_seeds
-            for contender in _contenders(variant, recipe, seed, meta_train)
-        ]
-        curves = _curves(config, contenders, run)
+        curves = pd.concat(_levels(config, settings, levels), ignore_index=True)
         write_table(out / "curves.parquet", curves)
-        summary = _summary(config, curves)
-        write_table(out / "summary.parquet", summary)
-        trained = summary[summary["stage"] == "trained"]
-        run.summary(
-            {
-                f"{row.recipe}/{row.task}/seed_{row.meta_seed}": row.mean
-                for row in trained.itertuples()
-            }
-        )
+        write_table(out / "summary.parquet", _summary(config, curves))
+        effects = _effects(config, settings, curves, baselines)
+        write_table(out / "effects.parquet", effects)
+        run.summary({f"{row.where}/{row.recipe}": row.iqm for row in effects.itertuples()})
 
 
-def _contenders(variant: str, recipe: str, seed: int, meta_train: Path) -> list[_Contender]:
-    series = checkpoint_series(meta_train / recipe / f"seed_{seed}")
-    contenders = []
-    for stage, path in zip(_STAGES, (series[-1], series[0]), strict=True):
-        candidate = resolve(str(path), None)
-        candidate = dataclasses.replace(candidate, label=_identity(candidate))
-        contenders.append(_Contender(variant, recipe, seed, stage, candidate))
-    return contenders
-
-
-def _identity(candidate: Candidate) -> str:
-    """Return a label that equal optimizers share: recipes may start from the same weights."""
-    digest = hashlib.sha256(repr((candidate.optimizer, candidate.learning_rate)).encode())
-    for leaf in jax.tree.leaves(candidate.meta_params):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:12]
-
-
-def _curves(config: Config, contenders: Sequence[_Contender], run: Run) -> pd.DataFrame:
-    """Train agents with every distinct optimizer; return the curves of all contenders."""
-    candidates = {c.candidate.label: c.candidate for c in contenders}
-    frames = []
-    for task in config.toy_evaluation_tasks:
-        lifetime, budget = configured_toy_lifetime(config, task)
-        seeds = range(config.evaluation_seeds)
-        frames.append(
-            evaluate(task, lifetime, list(candidates.values()), seeds, budget, show_points(run))
-        )
-    columns = ["optimizer", "variant", "recipe", "meta_seed", "stage"]
-    rows = [(c.candidate.label, c.variant, c.recipe, c.meta_seed, c.stage) for c in contenders]
-    names = pd.DataFrame(rows, columns=columns)
-    curves = pd.concat(frames, ignore_index=True).merge(names, on="optimizer")
-    labels = curves["recipe"] + "/seed_" + curves["meta_seed"].astype(str) + "/" + curves["stage"]
-    return curves.assign(optimizer=labels)
+def _levels(config: Config, settings: Ablation, levels: Path) -> Iterator[pd.DataFrame]:
+    """Yield the curves of every level, labelled ``<recipe>/seed_<seed>/<stage>``."""
+    for recipe, variant in settings.recipes.items():
+        for seed in config.meta_seeds:
+            for where in (TOY, *settings.tasks):
+                folder = levels / recipe / f"seed_{seed}" / where
+                part = read_table(folder / "curves.parquet", CURVE_COLUMNS)
+                yield part.assign(
+                    variant=variant,
+                    recipe=recipe,
+                    meta_seed=seed,
+                    stage=part["optimizer"],
+                    optimizer=f"{recipe}/seed_{seed}/" + part["optimizer"],
+                )
 
 
 def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
     finals = final_returns(curves)
     names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
+    training = {task.task for task in config.recipes[config.select.recipe].tasks}
     validation = set(config.select.tasks)
-    table["role"] = ["validation" if task in validation else "training" for task in table["task"]]
+    table["role"] = [
+        "training" if task in training else "validation" if task in validation else "test"
+        for task in table["task"]
+    ]
     return table.drop(columns="optimizer")
+
+
+def _effects(
+    config: Config, settings: Ablation, curves: pd.DataFrame, baselines: Path
+) -> pd.DataFrame:
+    sets = {TOY: config.toy_evaluation_tasks, "test": settings.tasks}
+    rows: list[tuple] = []
+    for where, tasks in sets.items():
+        if tasks:
+            scores = score_tasks(_scored(task, curves, baselines) for task in tasks)
+            for reason in scores.left_out:
+                print(f"left out of the effects: {reason}", flush=True)
+            rows += _effect_rows(where, scores, settings.recipes)
+    return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
+
+
+def _scored(task: str, curves: pd.DataFrame, baselines: Path) -> pd.DataFrame:
+    """Return what one task's scores are made of: trained levels, Adam and the random policy."""
+    unit = read_table(baselines / task / "curves.parquet", CURVE_COLUMNS)
+    unit = unit[unit["optimizer"].isin(["adam", "random"])]
+    own = curves[(curves["task"] == task) & (curves["stage"] == "trained")]
+    own = own.assign(optimizer=own["recipe"], seed=_AGENTS * own["meta_seed"] + own["seed"])
+    table = pd.concat([own[list(CURVE_COLUMNS)], unit[list(CURVE_COLUMNS)]], ignore_index=True)
+    # On toy tasks a point has no return where no episode has ended yet: that agent is not lost.
+    early = table.groupby(["optimizer", "seed"])["return"].bfill()
+    return table.assign(**{"return": table["return"].where(table["episodes"] > 0, early)})
+
+
+def _effect_rows(where: str, scores: TransferScores, recipes: dict[str, str]) -> Iterator[tuple]:
+    full = next(iter(recipes))
+    complete = set(scores.complete)
+    for recipe, variant in recipes.items():
+        if not {recipe, full} <= complete:
+            continue
+        pair = [scores.matrix(recipe), scores.matrix(full)]
+        found = [
+            estimate(pair[0], lambda x: interquartile_means(x[..., None])),
+            estimate(pair, _difference),
+            estimate(pair, probability_of_improvement),
+        ]
+        if recipe == full:  # resampled independently it would differ from itself
+            found[1:] = [np.zeros((3, 1)), np.full((3, 1), 0.5)]
+        numbers = [float(end[0]) for ends in found for end in ends]
+        yield where, recipe, variant, *numbers, *pair[0].shape
+
+
+def _difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return interquartile_means(x[..., None]) - interquartile_means(y[..., None])

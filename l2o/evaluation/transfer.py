@@ -4,23 +4,20 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 
-from l2o.evaluation.candidates import Candidate, families
+from l2o.evaluation.candidates import Candidate
 from l2o.evaluation.contenders import contenders, untuned, with_rates
 from l2o.evaluation.cost import costs
 from l2o.evaluation.evaluate import Budget, Timing, evaluate, show_points
 from l2o.evaluation.ppo import PPOLifetime
 from l2o.evaluation.ppo_tasks import ppo_lifetime, ppo_settings
+from l2o.evaluation.random_policy import random_curves, random_returns
 from l2o.evaluation.resume import Resume
 from l2o.evaluation.statistics import best_learning_rates, final_returns, summarize
 from l2o.evaluation.tuning import TUNING_SEED, grid_finals, grid_table, rates_over_tasks
 from l2o.files import read_json, sha256, write_json, write_table
 from l2o.runs import Run
-from l2o.seeding import key_for
 from l2o.settings import Config, Transfer
 
 
@@ -62,7 +59,7 @@ def tune_for_transfer(config: Config, sources: Sources, out: Path, state: Path) 
             with run.phase(task):
                 lifetime, _ = ppo_lifetime(task, settings)
                 trials = range(TUNING_SEED, TUNING_SEED + settings.seeds)
-                zeros[task] = float(_random_returns(task, lifetime, trials, settings.points).mean())
+                zeros[task] = float(random_returns(task, lifetime, trials, settings.points).mean())
                 found.append(_grid(task, settings, candidates, run, resume))
         finals = pd.concat(found, ignore_index=True)
         rates = rates_over_tasks(finals, zeros)
@@ -181,37 +178,13 @@ def _curves(
         curves.merge(_names(candidates), on=["optimizer", "learning_rate"]).assign(tuning=tuning)
         for tuning, candidates in wanted.items()
     ]
-    random = _random_curves(task, lifetime, seeds, curves).assign(tuning="validation")
+    random = random_curves(task, lifetime, seeds, curves).assign(tuning="validation")
     return pd.concat([*parts, random], ignore_index=True)
 
 
 def _names(candidates: Sequence[Candidate]) -> pd.DataFrame:
     pairs = [(c.label, c.learning_rate) for c in candidates]
     return pd.DataFrame(pairs, columns=["optimizer", "learning_rate"])
-
-
-def _random_returns(
-    task: str, lifetime: PPOLifetime, seeds: Sequence[int], points: int
-) -> np.ndarray:
-    """Return the mean returns of random actions ``[points, seeds]``."""
-    (family,) = families([Candidate("random", "sgd", 0.0)])
-    values = jax.tree.map(lambda leaf: np.repeat(leaf, len(seeds), axis=0), family.values)
-    keys = jnp.stack([key_for(seed, "random", task) for seed in seeds])
-    agents = lifetime.init(family.program, values, keys, points)
-    return np.asarray(lifetime.random_returns(agents, points), float)
-
-
-def _random_curves(
-    task: str, lifetime: PPOLifetime, seeds: Sequence[int], like: pd.DataFrame
-) -> pd.DataFrame:
-    """Return curves of a policy that acts at random and never learns."""
-    points = like[["task", "update", "env_steps", "episodes"]].drop_duplicates()
-    returns = _random_returns(task, lifetime, seeds, len(points))
-    frames = [
-        points.iloc[[i]].merge(pd.DataFrame({"seed": seeds, "return": row}), how="cross")
-        for i, row in enumerate(returns)
-    ]
-    return pd.concat(frames).assign(optimizer="random", learning_rate=0.0)
 
 
 def _fingerprint(config: Config, sources: Sources, settings: Transfer, *more: object) -> list:

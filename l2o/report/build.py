@@ -180,6 +180,7 @@ def _ablation(run: Results, name: str) -> dict[str, Any]:
         "title": name.replace("_", " "),
         "question": run.config.ablations[name].question,
         "tasks": list(results.summary["task"].unique()),
+        "effects": tables.effects(results.effects),
         "returns": tables.ablation(results.summary, variants),
         "pairs": tables.variant_comparisons(
             compare.compare_pairs(finals, list(variants)), variants

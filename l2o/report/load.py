@@ -10,6 +10,7 @@ from l2o import config
 from l2o.analysis import gradients
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
+from l2o.evaluation.ablate import EFFECT_COLUMNS
 from l2o.files import read_json, read_table
 from l2o.jobs import Job, find_jobs
 from l2o.report.results import (
@@ -98,8 +99,10 @@ def load(folder: Path) -> Results:
             (_read_summary(path) for _, path in absent.present("", ["transfer_summary"])), None
         ),
         ablations={
-            name: _read_ablation(path, settings.toy_evaluation_tasks)
-            for name, path in absent.present("ablations", settings.ablations)
+            name: _read_ablation(path, settings, name)
+            for name, path in absent.present(
+                "ablations", settings.ablations, expected=settings.usual_ablations
+            )
         },
         gradients=_read_gradients(folder / "analysis", settings),
         jobs=_read_jobs(folder),
@@ -114,13 +117,19 @@ class _Absent:
         self._folder = folder
         self.names: list[str] = []
 
-    def present(self, stage: str, names: Any) -> Iterator[tuple[str, Path]]:
-        """Yield the names, and their folders, of the jobs that were run."""
+    def present(self, stage: str, names: Any, expected: Any = None) -> Iterator[tuple[str, Path]]:
+        """Yield the names, and their folders, of the jobs that were run.
+
+        Args:
+            stage: Folder of them all.
+            names: Of the jobs.
+            expected: Those that a whole run has; by default all.
+        """
         for name in names:
             path = self._folder / stage / name
             if path.is_dir() and any(path.iterdir()):
                 yield name, path
-            else:
+            elif expected is None or name in expected:
                 self.names.append(path.relative_to(self._folder).as_posix())
 
 
@@ -130,7 +139,8 @@ def _read_meta_training(settings: Config, absent: _Absent) -> dict[tuple[str, in
         columns = ["step", "meta_gradient_norm", "skipped_steps"]
         columns += [f"{task.task}/return" for task in definition.tasks]
         folders = [f"seed_{seed}" for seed in settings.training_seeds(recipe)]
-        for name, path in absent.present(f"meta_train/{recipe}", folders):
+        expected = folders if recipe in settings.usual_recipes else ()
+        for name, path in absent.present(f"meta_train/{recipe}", folders, expected):
             table = _read_rows(path / "metrics.parquet", columns)
             runs[recipe, int(name.removeprefix("seed_"))] = table
     return runs
@@ -176,13 +186,15 @@ def _read_summary(folder: Path) -> TransferSummary:
     return TransferSummary(improvement=improvement, **tables)
 
 
-def _read_ablation(folder: Path, tasks: list[str]) -> AblationResults:
+def _read_ablation(folder: Path, settings: Config, name: str) -> AblationResults:
     identity = ("variant", "recipe", "meta_seed", "stage")
+    tasks = [*settings.toy_evaluation_tasks, *settings.ablations[name].tasks]
     summary = _read_rows(folder / "summary.parquet", SUMMARY_COLUMNS)
     places = {task: place for place, task in enumerate(tasks)}
     return AblationResults(
         summary=summary.sort_values("task", key=lambda names: names.map(places), kind="stable"),
         curves=_read_rows(folder / "curves.parquet", (*CURVE_COLUMNS, *identity)),
+        effects=read_table(folder / "effects.parquet", EFFECT_COLUMNS),
     )
 
 

@@ -68,10 +68,11 @@ class TransferSummary:
 
 @dataclasses.dataclass(frozen=True)
 class AblationResults:
-    """Final returns per variant, and the learning curves behind them."""
+    """Final returns per level, the learning curves behind them, and scores over all tasks."""
 
     summary: pd.DataFrame
     curves: pd.DataFrame
+    effects: pd.DataFrame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,11 +138,11 @@ class Results:
         return [task.task for task in self.config.recipes[self.config.select.recipe].tasks]
 
     def variants(self, ablation: str) -> dict[str, str]:
-        """Return the recipes of an ablation, and what each is called; the selected one leads."""
-        recipes = self.config.ablations[ablation].recipes
-        selected = self.config.select.recipe
-        return dict(sorted(recipes.items(), key=lambda item: item[0] != selected))
+        """Return the recipes of an ablation, and what each is called; the full method leads."""
+        return dict(self.config.ablations[ablation].recipes)
 
     def role(self, task: str) -> str:
         """Return what a toy task serves for."""
-        return "meta-training" if task in self.training_tasks else "validation"
+        if task in self.training_tasks:
+            return "meta-training"
+        return "validation" if task in self.config.select.tasks else "test"

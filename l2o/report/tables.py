@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -194,6 +195,44 @@ def ablation(summary: pd.DataFrame, names: Mapping[str, str]) -> Table:
             for _, row in part.iterrows()
         ]
     return Table(("variant", "stage", *STATISTICS), groups, words=2)
+
+
+def effects(table: pd.DataFrame) -> Table:
+    """Return the scores of an ablation's levels over all tasks, beside the full method's.
+
+    Args:
+        table: See :data:`l2o.evaluation.ablate.EFFECT_COLUMNS`.
+    """
+    titles = {"toy": "meta-training and validation tasks", "test": "test tasks"}
+    groups = {
+        titles[str(where)]: [
+            Row(
+                (
+                    row.variant,
+                    number(row.iqm),
+                    interval(row.iqm_low, row.iqm_high),
+                    *_against_full(row, full=place == 0),
+                    str(row.runs),
+                ),
+                marked=place == 0,
+            )
+            for place, row in enumerate(part.itertuples())
+        ]
+        for where, part in table.groupby("where", sort=False)
+    }
+    head = ("variant", "IQM of scores", "95% interval", "difference", "95% interval")
+    return Table((*head, "P(better)", "95% interval", "runs per task"), groups)
+
+
+def _against_full(row: Any, full: bool) -> tuple[str, ...]:
+    if full:
+        return ("the full method", NOTHING, NOTHING, NOTHING)
+    return (
+        number(row.difference, signed=True),
+        interval(row.low, row.high, signed=True),
+        number(row.probability),
+        interval(row.probability_low, row.probability_high),
+    )
 
 
 def tuning(grid: pd.DataFrame, rates: Mapping[str, float]) -> Table:

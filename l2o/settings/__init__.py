@@ -62,7 +62,11 @@ class Ablation(Model):
     """One ablation: recipes that differ in one thing."""
 
     question: str = field("What the comparison answers, for the report.")
-    recipes: dict[Name, str] = field("Recipes, with what the report calls each.", min_length=2)
+    recipes: dict[Name, str] = field(
+        "Recipes, with what the report calls each; the full method first.", min_length=2
+    )
+    tasks: list[Name] = field("Test tasks on which all are compared, beside the toy tasks.", [])
+    part_of_all: bool = field("Run it with the whole pipeline, not only as a target.", True)
 
 
 class Sweep(Model):
@@ -105,6 +109,7 @@ class Config(Model):
         training = {task.task for recipe in self.recipes.values() for task in recipe.tasks}
         validation = set(self.select.tasks)
         test = {*self.transfer.tasks, *self.transfer.variant_tasks}
+        test |= {task for ablation in self.ablations.values() for task in ablation.tasks}
         _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
         _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
         _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
@@ -144,6 +149,18 @@ class Config(Model):
     def selection_seeds(self) -> list[int]:
         """Meta-training seeds whose checkpoints compete."""
         return self.select.meta_seeds or self.meta_seeds
+
+    @property
+    def usual_ablations(self) -> list[str]:
+        """Names of the ablations that are part of the whole pipeline."""
+        return [name for name, ablation in self.ablations.items() if ablation.part_of_all]
+
+    @property
+    def usual_recipes(self) -> list[str]:
+        """Names of the recipes that the whole pipeline meta-trains, in their order."""
+        used = {self.select.recipe, *self.transfer.recipes}
+        used |= {recipe for name in self.usual_ablations for recipe in self.ablations[name].recipes}
+        return [recipe for recipe in self.recipes if recipe in used]
 
     def training_seeds(self, recipe: str) -> list[int]:
         """Return the seeds with which a recipe is meta-trained."""

@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[2] / "config"
 SCALES = ("smoke", "quick", "paper")
 STAGES = (
     *("baselines", "meta_train", "sweep", "score_sweep", "select", "tune", "transfer", "ablate"),
+    *("level", "record", "drift", "identity", "study"),
     *("transfer_summary", "report", "track"),
 )
 
@@ -329,25 +330,32 @@ JOBS = [
     ("select", ""),
     ("tune", ""),
     ("transfer", ""),
+    ("baselines", "reacher"),
+    ("level", "toy"),
+    ("level", "reacher"),
+    ("record", "digits"),
+    ("drift", ""),
+    ("identity", ""),
+    ("study", ""),
     ("ablate", "inductive_bias"),
     ("ablate", "pipeline_training"),
 ]
 SWEEP = {" ".join(job) for job in JOBS if job[0] == "sweep"}
 SCORES = "score_sweep meta_learning_rate"
-EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
+PPO = {"baselines reacher", "level reacher"}
 
 
 @pytest.mark.parametrize(
     ("path", "value", "changed"),
     [
-        ("transfer.seeds", 5, {"transfer"}),
-        ("transfer.ppo.epochs", 2, {"tune", "transfer"}),
+        ("transfer.seeds", 5, {"transfer"} | PPO),
+        ("transfer.ppo.epochs", 2, {"tune", "transfer"} | PPO),
         ("transfer.oracle", True, {"transfer"}),
-        ("transfer.learning_rates", [0.1], {"tune"}),
+        ("transfer.learning_rates", [0.1], {"tune", "baselines reacher"}),
         ("transfer.tasks", ["reacher"], set()),
         ("recipes.linear.unroll", 4, {"meta_train linear"}),
         ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"} | SWEEP),
-        ("toy_tasks.catch.updates", 40, {"baselines catch", SCORES} | EVALUATIONS),
+        ("toy_tasks.catch.updates", 40, {"baselines catch", SCORES, "select", "level toy"}),
         ("baselines.tuning_seeds", 2, {"baselines catch", "baselines small_dense_short"}),
         (
             "baselines.optimizers",
@@ -359,8 +367,13 @@ EVALUATIONS = {"select", "ablate inductive_bias", "ablate pipeline_training"}
         ("sweeps.meta_learning_rate.one_program", False, set()),
         ("sweeps.meta_learning_rate.devices", 2, set()),
         ("sweeps.meta_learning_rate.checkpoints", "last", {SCORES}),
-        ("evaluation_seeds", 4, EVALUATIONS - {"select"}),
-        ("meta_seeds", [0, 1], EVALUATIONS),
+        ("toy_tasks.digits.updates", 40, {"record digits"}),
+        ("evaluation_seeds", 4, {"level toy"}),
+        ("meta_seeds", [0, 1], {"select", "ablate inductive_bias", "ablate pipeline_training"}),
+        ("analysis.seeds", 4, {"record digits"}),
+        ("analysis.drift.seeds", 4, {"drift"}),
+        ("analysis.identity.steps", 4, {"identity"}),
+        ("ablations.inductive_bias.tasks", ["reacher"], {"ablate inductive_bias"}),
         ("select.meta_seeds", [0, 1], {"select"}),
         ("ablations.inductive_bias.question", "What?", set()),
     ],

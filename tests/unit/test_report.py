@@ -10,6 +10,7 @@ import pytest
 from l2o import config
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
+from l2o.evaluation.ablate import EFFECT_COLUMNS
 from l2o.files import write_json, write_table
 from l2o.report import compare, load
 from l2o.report.build import build_report
@@ -153,6 +154,12 @@ def write_ablation(folder: Path, settings: Config, name: str) -> None:
                 rows.append(identity | {"task": task, "role": role, "seeds": SEEDS} | numbers)
     write_table(folder / "summary.parquet", pd.DataFrame(rows))
     write_table(folder / "curves.parquet", pd.concat(frames))
+    numbers = dict.fromkeys(EFFECT_COLUMNS, 0.5)
+    effects = [
+        numbers | {"where": "toy", "recipe": recipe, "variant": variant, "runs": 8, "tasks": 3}
+        for recipe, variant in settings.ablations[name].recipes.items()
+    ]
+    write_table(folder / "effects.parquet", pd.DataFrame(effects))
     write_record(folder, "ablation", recipe=name)
 
 

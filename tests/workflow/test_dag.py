@@ -28,6 +28,12 @@ TARGETS = [
     "ablation_gradient_processing",
     "ablation_pipeline_training",
     "ablation_inductive_bias",
+    "level_linear",
+    "analysis",
+    "analysis_range",
+    "analysis_non_iid",
+    "analysis_noise",
+    "analysis_identity",
     "report",
     "sweep_meta_learning_rate",
 ]
@@ -108,7 +114,13 @@ write(*{
                         + [f"{name}.{kind}" for kind in ("svg", "png") for name in
                            ("learning_curves", "aggregates", "profile", "improvement",
                             "efficiency")],
-    "ablate": ["curves.parquet", "summary.parquet"],
+    "level": ["curves.parquet"],
+    "record": ["histograms.parquet", "tensors.parquet", "time.parquet", "noise.parquet",
+               "samples.safetensors"],
+    "drift": ["drift.parquet"],
+    "identity": ["identity.parquet"],
+    "study": [],
+    "ablate": ["curves.parquet", "summary.parquet", "effects.parquet"],
 }[stage], "run.json")
 if state:
     (state / "progress").unlink()
@@ -178,14 +190,19 @@ def checkout(tmp_path_factory):
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_can_be_planned(checkout, target):
     jobs = checkout.planned(target)
-    assert 0 < jobs["total"] <= 25
+    assert 0 < jobs["total"] <= 32
     if target == "all":
-        assert jobs["meta_train_run"] == len(RECIPES) and jobs["ablation"] == 3
+        assert jobs["meta_train_run"] == len(RECIPES)
+        assert jobs["ablation"] == 3 and jobs["level"] == 7
         assert jobs["transfer_task"] == 3 and "transfer_variant" not in jobs
     if target == "transfer_reacher":
         assert jobs["transfer_task"] == jobs["tune"] == 1
     if target == "transfer_variants":
         assert jobs["transfer_variant"] == 8 and "transfer_task" not in jobs
+    if target == "level_linear":
+        assert jobs == {"meta_train_run": 1, "level": 1, "level_linear": 1, "total": 3}
+    if target == "analysis":
+        assert jobs["record_source"] == 3 and jobs["study"] == 3 and "meta_train_run" not in jobs
     if target == "meta_train":
         assert jobs == {"meta_train_run": 1, "meta_train": 1, "total": 2}
 
@@ -267,13 +284,19 @@ class TestRunning:
 
     def test_the_next_call_does_only_what_is_missing(self, finished):
         _, _, calls = finished
-        assert [call["stage"] for call in calls] == ["meta-train", "ablate", "report", "track"]
+        assert [call["stage"] for call in calls] == [
+            "meta-train",
+            "level",
+            "ablate",
+            "report",
+            "track",
+        ]
         assert calls[0]["resumed"]
 
     def test_command_lines_are_those_of_the_program(self, finished, monkeypatch):
         checkout, before, after = finished
         monkeypatch.chdir(checkout.folder)
-        assert len(before) + len(after) == 23  # one of 22 jobs twice
+        assert len(before) + len(after) == 30  # one of 29 jobs twice
         for call in [*before, *after]:
             args = cli.build_parser().parse_args(call["argv"])
             if "config" in args:
@@ -290,14 +313,21 @@ class TestRunning:
         [
             ({"transfer": {"seeds": 7}}, TRANSFER),
             ({"transfer": {"tuning_seeds": 1}}, TRANSFER | {"tune": 1}),
-            ({"evaluation_seeds": 3}, {"ablation": 3}),
+            ({"evaluation_seeds": 3}, {"level": 7, "ablation": 3}),
+            (
+                {"ablations": {"inductive_bias": {"tasks": ["reacher"]}}},
+                {"level": 3, "baselines_task": 1, "ablation": 1},
+            ),
             ({"ablations": {"inductive_bias": {"question": "Which?"}}}, {}),
             ({"select": {"seeds": 2}}, TRANSFER | {"select": 1, "tune": 1}),
             (
                 {"select": {"meta_seeds": [0, 1]}},
                 TRANSFER | {"meta_train_run": 1, "select": 1, "tune": 1},
             ),
-            ({"recipes": {"linear": {"unroll": 2}}}, {"meta_train_run": 1, "ablation": 1}),
+            (
+                {"recipes": {"linear": {"unroll": 2}}},
+                {"meta_train_run": 1, "level": 1, "ablation": 1},
+            ),
         ],
         ids=lambda value: "-".join(value),
     )

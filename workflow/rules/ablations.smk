@@ -1,3 +1,28 @@
+rule level:
+    input:
+        config=ancient(CONFIG),
+        run=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/run.json",
+    output:
+        run=f"{RESULTS}/levels/{{recipe}}/seed_{{seed}}/{{where}}/run.json",
+        curves=f"{RESULTS}/levels/{{recipe}}/seed_{{seed}}/{{where}}/curves.parquet",
+    log:
+        f"{RESULTS}/logs/levels/{{recipe}}_seed_{{seed}}_{{where}}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        out=subpath(output.run, parent=True),
+        runs=subpath(input.run, ancestor=3),
+        settings=lambda wildcards: settings_version(CFG, "level", wildcards.where),
+        code=code_version("level"),
+    message:
+        "Evaluating {wildcards.recipe}, seed {wildcards.seed}, on {wildcards.where}"
+    shell:
+        "l2o level --config {input.config:q} --recipe {wildcards.recipe:q}"
+        " --seed {wildcards.seed:q} --where {wildcards.where:q} --runs {params.runs:q}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"
+
+
 rule ablation:
     input:
         get_ablation_runs,
@@ -6,39 +31,45 @@ rule ablation:
         run=f"{RESULTS}/ablations/{{ablation}}/run.json",
         curves=f"{RESULTS}/ablations/{{ablation}}/curves.parquet",
         summary=f"{RESULTS}/ablations/{{ablation}}/summary.parquet",
+        effects=f"{RESULTS}/ablations/{{ablation}}/effects.parquet",
     log:
         f"{RESULTS}/logs/ablations/{{ablation}}.log",
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=2000,
     params:
         out=subpath(output.run, parent=True),
-        runs=f"{RESULTS}/meta_train",
+        levels=f"{RESULTS}/levels",
+        baselines=f"{RESULTS}/baselines",
         settings=lambda wildcards: settings_version(CFG, "ablate", wildcards.ablation),
         code=code_version("ablate"),
     message:
         "Ablation {wildcards.ablation}"
     shell:
-        "l2o ablate --config {input.config:q} --name {wildcards.ablation:q} --runs {params.runs:q}"
-        " --out {params.out:q} 2>&1 | tee {log:q}"
+        "l2o ablate --config {input.config:q} --name {wildcards.ablation:q}"
+        " --levels {params.levels:q} --baselines {params.baselines:q} --out {params.out:q}"
+        " 2>&1 | tee {log:q}"
 
 
-rule ablation_gradient_processing:
-    input:
-        get_run_records("ablations/gradient_processing"),
-    localrule: True
+# A target for each ablation, and for each of its levels.
+for NAME in CFG.ablations:
+
+    rule:
+        name:
+            f"ablation_{NAME}"
+        input:
+            get_run_records("ablations/{name}", name=NAME),
+        localrule: True
 
 
-rule ablation_pipeline_training:
-    input:
-        get_run_records("ablations/pipeline_training"),
-    localrule: True
+for NAME in dict.fromkeys(recipe for item in CFG.ablations.values() for recipe in item.recipes):
 
-
-rule ablation_inductive_bias:
-    input:
-        get_run_records("ablations/inductive_bias"),
-    localrule: True
+    rule:
+        name:
+            f"level_{NAME}"
+        input:
+            get_levels([NAME], get_places(NAME)),
+        localrule: True
 
 
 rule ablations:

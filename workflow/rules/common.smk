@@ -39,6 +39,7 @@ wildcard_constraints:
     row=r"[^~]+~.+",
     variant=r"[a-z0-9_]+",
     source=r"[a-z0-9_]+",
+    where=r"[a-z0-9_]+",
     seed=r"\d+",
 
 
@@ -65,8 +66,21 @@ def get_meta_training(recipe):
 
 
 def get_ablation_runs(wildcards):
-    recipes = CFG.ablations[wildcards.ablation].recipes
-    return get_run_records("meta_train/{recipe}/seed_{seed}", recipe=recipes, seed=CFG.meta_seeds)
+    ablation = CFG.ablations[wildcards.ablation]
+    levels = get_levels(ablation.recipes, ["toy", *ablation.tasks])
+    tasks = [*CFG.toy_evaluation_tasks, *ablation.tasks]
+    return levels + get_run_records("baselines/{task}", task=tasks)
+
+
+def get_levels(recipes, places):
+    pattern = "levels/{recipe}/seed_{seed}/{where}"
+    return get_run_records(pattern, recipe=recipes, seed=CFG.meta_seeds, where=places)
+
+
+def get_places(recipe):
+    """Where any ablation evaluates a recipe."""
+    used = [ablation for ablation in CFG.ablations.values() if recipe in ablation.recipes]
+    return ["toy", *dict.fromkeys(task for ablation in used for task in ablation.tasks)]
 
 
 def get_sweep_rows(sweep):
@@ -112,10 +126,10 @@ def get_study_inputs(wildcards):
 def get_all_runs(wildcards):
     return [
         *get_run_records("baselines/{task}", task=CFG.toy_evaluation_tasks),
-        *(record for recipe in CFG.recipes for record in get_meta_training(recipe)),
+        *(record for recipe in CFG.usual_recipes for record in get_meta_training(recipe)),
         *get_run_records("select"),
         *get_run_records("tune"),
         *get_run_records("transfer/{task}", task=CFG.transfer.tasks),
         *get_run_records("transfer_summary"),
-        *get_run_records("ablations/{name}", name=CFG.ablations),
+        *get_run_records("ablations/{name}", name=CFG.usual_ablations),
     ]
