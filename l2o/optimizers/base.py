@@ -77,6 +77,7 @@ class CoordinateWise(LearnedOptimizer):
     coordinate_wise = True
     grad_clip: float | None
     mlp_sizes: tuple[int, ...]
+    unit_rms = False  # where it is a setting: divide the step by its root mean square
 
     def __post_init__(self) -> None:
         """Check the settings that all subclasses have."""
@@ -128,6 +129,8 @@ class CoordinateWise(LearnedOptimizer):
             clock = Clock(state.count.astype(jnp.float32), jnp.asarray(progress, jnp.float32))
             hidden, step = self._evaluate(meta_params, state.hidden, g, clock)
             rate = rate_at(learning_rate, state.count)
+            if self.unit_rms:
+                rate = rate * jax.lax.rsqrt(jnp.mean(step * step) + 1e-16)
             updates = jax.tree.unflatten(structure, unravel(-rate * step, leaves))
             return updates, CoordinateWiseState(optax.safe_increment(state.count), hidden)
 

@@ -59,12 +59,14 @@ class Optim4RLA(_TwoNetworks):
     where the gate is 1 for a non-negative argument, else 0, with a straight-through gradient.
 
     Attributes:
-        processing: ``"sign_log"`` as published, or ``"clip"``: the same structure fed with the
-            clipped gradient and its square, the control for gradient processing.
+        processing: ``"sign_log"`` as published, or what feeds the same structure instead, the
+            controls for gradient processing: ``"clip"`` (the clipped gradient and its square) or
+            another name in :data:`l2o.optimizers.processing.PAIRS`.
         grad_clip: Elementwise bound on the gradient; ``None`` for none.
         hidden_size: Units of each GRU.
         mlp_sizes: Hidden sizes of each MLP.
         eps: Added inside the logarithm and the square root.
+        unit_rms: Divide the step by its root mean square over all parameters, as Celo2 does.
     """
 
     name: ClassVar[str] = "optim4rl_a"
@@ -75,26 +77,33 @@ class Optim4RLA(_TwoNetworks):
     hidden_size: int = 8
     mlp_sizes: tuple[int, ...] = (16, 16)
     eps: float = 1e-18
+    unit_rms: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        processing.check_name(self.processing, ("sign_log", "clip"))
+        processing.check_name(self.processing, ("sign_log", *processing.PAIRS))
 
     @property
     def inputs(self) -> tuple[int, int]:
         """Input features of the two GRUs."""
-        return (2, 1) if self.processing == "sign_log" else (1, 1)
+        one = jax.ShapeDtypeStruct((1,), jnp.float32)
+        x1, x2 = jax.eval_shape(self._features, one)
+        return x1.shape[0], x2.shape[0]
+
+    def _features(self, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return what the GRUs of the numerator and the denominator see, ``[features, P]``."""
+        if self.processing == "sign_log":
+            x = processing.sign_log(g, self.eps)
+            return x, 2.0 * x[1:]
+        of_gradient, of_square = processing.PAIRS[self.processing]
+        return of_gradient(g), of_square(g)
 
     def direction(
         self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
     ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step; see the class."""
         del clock
-        if self.processing == "sign_log":
-            x1 = processing.sign_log(g, self.eps)
-            x2 = 2.0 * x1[1:]
-        else:
-            x1, x2 = processing.raw(g), processing.raw(g * g)
+        x1, x2 = self._features(g)
         hidden, ab, c = self._advance(meta_params, hidden, x1, x2)
         q = jnp.tanh(ab[0] + 1.0)
         gate = jax.lax.stop_gradient((q >= 0).astype(q.dtype) - q) + q
@@ -114,6 +123,7 @@ class Optim4RLB(_TwoNetworks):
         hidden_size: Units of each GRU.
         mlp_sizes: Hidden sizes of each MLP; none in the published form.
         eps: Added inside the square root.
+        unit_rms: Divide the step by its root mean square over all parameters, as Celo2 does.
     """
 
     name: ClassVar[str] = "optim4rl_b"
@@ -124,6 +134,7 @@ class Optim4RLB(_TwoNetworks):
     hidden_size: int = 8
     mlp_sizes: tuple[int, ...] = ()
     eps: float = 1e-8
+    unit_rms: bool = False
 
     def direction(
         self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock

@@ -3,10 +3,12 @@
 Functions map a gradient vector ``[P]`` to network inputs ``[features, P]``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+
+Processing = Callable[[jax.Array], jax.Array]
 
 
 def check_name(name: str, allowed: Sequence[str]) -> None:
@@ -60,3 +62,14 @@ def fourier(g: jax.Array, octaves: int = 6, eps: float = 1e-18) -> jax.Array:
     angle = 2 * jnp.pi / 32 * jnp.log10(jnp.abs(g) + eps)
     waves = [wave(2.0**k * angle) for k in range(octaves) for wave in (jnp.sin, jnp.cos)]
     return jnp.stack([jnp.sign(g), *waves])
+
+
+PAIRS: dict[str, tuple[Processing, Processing]] = {
+    "clip": (raw, lambda g: raw(g * g)),
+    "symlog": (symlog, lambda g: symlog(g * g)),
+    "sign_log_scaled": (sign_log_scaled, lambda g: 2.0 * sign_log_scaled(g)[1:]),
+    "log_scaled": (log_scaled, lambda g: log_scaled(g * g)),
+    "fourier": (fourier, lambda g: fourier(g)[1:]),
+}
+"""What Optim4RL's two networks see, by name: functions of a clipped gradient, for its numerator and
+its denominator."""

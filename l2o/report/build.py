@@ -218,7 +218,7 @@ def _drawings(run: Results) -> Iterator[Drawing]:
     if run.gradients.identity is not None:
         table = gradient_tables.accuracies(run.gradients.identity)
         figure = gradient_figures.identity(table)
-        yield Drawing("gradient_identity", figure, "Accuracy on the identity task")
+        yield Drawing("gradient_identity_accuracy", figure, "Accuracy on the identity task")
 
 
 def _meta_training_drawings(run: Results) -> Iterator[Drawing]:

@@ -95,20 +95,20 @@ def drawings(tables: Tables, histograms: pd.DataFrame) -> Iterator[Drawing]:
     """
     if "range" in tables:
         text = "Distribution of log10 |g| by phase, one panel per source"
-        yield Drawing("gradient_magnitudes", figures.magnitudes(histograms), text)
+        yield Drawing("gradient_range_magnitudes", figures.magnitudes(histograms), text)
         text = "Distribution of the gradient itself by phase, one panel per source"
-        yield Drawing("gradient_values", figures.values(histograms), text)
+        yield Drawing("gradient_range_values", figures.values(histograms), text)
     if "distances" in tables:
         text = "Distance between the distributions of log10 |g| of phases, and of agents"
-        yield Drawing("gradient_distances", figures.distances(tables["distances"]), text)
+        yield Drawing("gradient_change_distances", figures.distances(tables["distances"]), text)
         text = "How alike gradients some steps apart are"
         auto = figures.autocorrelations(tables["autocorrelation"])
-        yield Drawing("gradient_autocorrelation", auto, text)
+        yield Drawing("gradient_change_autocorrelation", auto, text)
         text = "How far what an optimizer sees in meta-training is from all that there is to see"
-        yield Drawing("gradient_drift", figures.drifts(tables["drift"]), text)
+        yield Drawing("gradient_change_drift", figures.drifts(tables["drift"]), text)
     if "signal" in tables:
         text = "Signal-to-noise ratio and noise scale of gradients along the lifetime"
-        yield Drawing("gradient_signal", figures.signals(tables["signal"]), text)
+        yield Drawing("gradient_noise_signal", figures.signals(tables["signal"]), text)
 
 
 def _together(recordings: Path, sources: Sequence[str], table: str) -> pd.DataFrame:

@@ -31,7 +31,9 @@ def all_tables(gradients: Gradients) -> dict[str, Table]:
     found = {}
     tables = gradients.tables
     if "range" in tables:
-        found["range"] = _ranges(tables["range"])
+        whole = tables["range"]["tensor"] == "all"
+        found["range"] = _ranges(tables["range"][whole])
+        found["range_of_tensors"] = _ranges(tables["range"][~whole])
     if "distances" in tables:
         found["distances"] = _distances(tables["distances"])
         found["variances"] = _variances(tables["variances"])
@@ -66,8 +68,7 @@ def _ranges(table: pd.DataFrame) -> Table:
                     interval(row.low, row.high),
                     f"{100 * row.zeros:.1f}%",
                     str(row.agents),
-                ),
-                marked=row.tensor == "all",
+                )
             )
             for row in part.itertuples()
         ]

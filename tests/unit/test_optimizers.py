@@ -44,6 +44,7 @@ COORDINATE_WISE = [n for n in l2o.list_optimizers() if l2o.make_optimizer(n).coo
 LEARNED = {
     **{name: (name, {}) for name in COORDINATE_WISE},
     "optim4rl_a_clip": ("optim4rl_a", {"processing": "clip"}),
+    "optim4rl_a_fourier": ("optim4rl_a", {"processing": "fourier"}),
 }
 EVERY = [*LEARNED, *list_classical()]
 NESTED = {"w": (3, 2), "inner": {"b": (2,), "s": ()}, "none": (0,), "absent": None}
@@ -568,3 +569,35 @@ def test_unknown_and_invalid_settings_are_refused(name, hyperparameters, message
 def test_unknown_classical_optimizer():
     with pytest.raises(L2OError, match="Did you mean 'rmsprop'"):
         classical("rmsprp", 0.1)
+
+
+@pytest.mark.parametrize("name", sorted(processing.PAIRS))
+def test_every_processing_feeds_optim4rl(name):
+    optimizer = l2o.make_optimizer("optim4rl_a", processing=name)
+    meta_params = optimizer.init_meta(jax.random.key(0))
+    g = jnp.asarray([-0.5, -1e-6, 0.0, 1e-12, 0.25], jnp.float32)
+    features = [function(g) for function in processing.PAIRS[name]]
+    assert optimizer.inputs == tuple(len(x) for x in features)
+    assert all(np.isfinite(x).all() for x in features)
+    # What tells magnitudes apart tells signs apart too, in the numerator alone.
+    assert not np.allclose(features[0][:, 0], processing.PAIRS[name][0](-g)[:, 0])
+    np.testing.assert_allclose(features[1], processing.PAIRS[name][1](-g))
+    tx = optimizer.transform(meta_params, 0.1)
+    updates, _ = tx.update(g, tx.init(g))
+    assert np.isfinite(updates).all() and updates[0] > 0 > updates[4] and updates[2] == 0
+
+
+@pytest.mark.parametrize("name", ["optim4rl_a", "optim4rl_b"])
+def test_unit_rms_fixes_the_length_of_a_step(name):
+    optimizer = l2o.make_optimizer(name, unit_rms=True)
+    usual = l2o.make_optimizer(name)
+    meta_params = optimizer.init_meta(jax.random.key(0))
+    tree = {"a": jnp.linspace(-1.0, 1.0, 12).reshape(3, 4), "b": jnp.full(5, 1e-4)}
+    one, other = (
+        o.transform(meta_params, 0.1).update(tree, o.transform(meta_params, 0.1).init(tree))[0]
+        for o in (optimizer, usual)
+    )
+    flat, usual_flat = (np.concatenate([np.ravel(x) for x in t.values()]) for t in (one, other))
+    np.testing.assert_allclose(np.sqrt(np.mean(flat**2)), 0.1, rtol=1e-5)
+    scale = 0.1 / np.sqrt(np.mean(usual_flat**2))
+    np.testing.assert_allclose(flat, scale * usual_flat, rtol=1e-5)
