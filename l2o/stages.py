@@ -74,13 +74,15 @@ def _settings(config: Config, stage: str, name: str) -> object:
     match stage:
         case "meta_train":
             return whole["recipes"][name]
-        case "baselines" if name in tasks:
-            return [whole["baselines"], tasks[name], agents]
+        case "baselines" if name in whole["toy_tasks"]:
+            return [whole["baselines"], whole["toy_tasks"][name], agents]
         case "baselines":
             keys = _TUNING_KEYS | _AGENT_KEYS | {"seeds", "points"}
             return _pick(whole["transfer"], keys - {"recipes"})
         case "level" if name == "toy":
             return [tasks, agents, config.evaluation_seeds]
+        case "level" if name in whole["toy_tasks"]:
+            return [whole["toy_tasks"][name], agents, config.evaluation_seeds]
         case "level":
             return _pick(whole["transfer"], _AGENT_KEYS - {"recipes"} | {"seeds", "points"})
         case "sweep":

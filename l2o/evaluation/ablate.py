@@ -24,7 +24,7 @@ CURVE_COLUMNS = (
     *("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return", "episodes"),
 )
 EFFECT_COLUMNS = {
-    "where": "toy (meta-training and validation tasks) or test (tasks that PPO learns)",
+    "where": "toy (meta-training and validation tasks), test (tasks that PPO learns) or supervised",
     "recipe": "the level",
     "variant": "what the report calls it",
     "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
@@ -105,7 +105,11 @@ def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
 def _effects(
     config: Config, settings: Ablation, curves: pd.DataFrame, baselines: Path
 ) -> pd.DataFrame:
-    sets = {TOY: config.toy_evaluation_tasks, "test": settings.tasks}
+    sets = {
+        TOY: config.toy_evaluation_tasks,
+        "test": [task for task in settings.tasks if task not in config.toy_tasks],
+        "supervised": [task for task in settings.tasks if task in config.toy_tasks],
+    }
     rows: list[tuple] = []
     for where, tasks in sets.items():
         if tasks:

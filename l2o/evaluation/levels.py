@@ -15,6 +15,7 @@ from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import write_table
 from l2o.runs import Run
 from l2o.settings import Config
+from l2o.tasks.registry import TOY_TASKS
 
 TOY = "toy"
 """In place of a task: all toy tasks on which optimizers are evaluated."""
@@ -32,7 +33,7 @@ def level(config: Config, recipe: str, seed: int, where: str, meta_train: Path, 
         config: The pipeline's configuration.
         recipe: A recipe.
         seed: Of its meta-training.
-        where: A task that PPO learns, or ``toy``.
+        where: A task, or ``toy``: all toy tasks on which optimizers are evaluated.
         meta_train: Folder with the runs, ``<recipe>/seed_<seed>``.
         out: Folder of the results.
 
@@ -47,9 +48,7 @@ def level(config: Config, recipe: str, seed: int, where: str, meta_train: Path, 
             resolve(str(path), None, label=stage)
             for stage, path in zip(STAGES, (series[-1], series[0]), strict=True)
         ]
-        curves = (
-            _toy(config, candidates, run) if where == TOY else _ppo(config, candidates, where, run)
-        )
+        curves = _curves(config, candidates, where, run)
         write_table(out / "curves.parquet", curves)
         parts = [
             summarize(final_returns(p), ["task", "optimizer"]) for _, p in curves.groupby("task")
@@ -59,9 +58,11 @@ def level(config: Config, recipe: str, seed: int, where: str, meta_train: Path, 
         )
 
 
-def _toy(config: Config, candidates: list[Candidate], run: Run) -> pd.DataFrame:
+def _curves(config: Config, candidates: list[Candidate], where: str, run: Run) -> pd.DataFrame:
+    if where != TOY and where not in TOY_TASKS:
+        return _ppo(config, candidates, where, run)
     frames = []
-    for task in config.toy_evaluation_tasks:
+    for task in config.toy_evaluation_tasks if where == TOY else [where]:
         lifetime, budget = configured_toy_lifetime(config, task)
         seeds = range(config.evaluation_seeds)
         frames.append(evaluate(task, lifetime, candidates, seeds, budget, show_points(run)))

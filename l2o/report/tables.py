@@ -203,7 +203,11 @@ def effects(table: pd.DataFrame) -> Table:
     Args:
         table: See :data:`l2o.evaluation.ablate.EFFECT_COLUMNS`.
     """
-    titles = {"toy": "meta-training and validation tasks", "test": "test tasks"}
+    titles = {
+        "toy": "meta-training and validation tasks",
+        "test": "test tasks",
+        "supervised": "supervised learning",
+    }
     groups = {
         titles[str(where)]: [
             Row(

@@ -65,7 +65,9 @@ class Ablation(Model):
     recipes: dict[Name, str] = field(
         "Recipes, with what the report calls each; the full method first.", min_length=2
     )
-    tasks: list[Name] = field("Test tasks on which all are compared, beside the toy tasks.", [])
+    tasks: list[Name] = field(
+        "Further tasks on which all are compared: of PPO, never trained on, or supervised.", []
+    )
     part_of_all: bool = field("Run it with the whole pipeline, not only as a target.", True)
 
 
@@ -110,6 +112,7 @@ class Config(Model):
         validation = set(self.select.tasks)
         test = {*self.transfer.tasks, *self.transfer.variant_tasks}
         test |= {task for ablation in self.ablations.values() for task in ablation.tasks}
+        test -= set(self.toy_tasks)  # supervised ones, on which optimizers may be trained
         _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
         _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
         _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
