@@ -111,8 +111,8 @@ class Config(Model):
         training = {task.task for recipe in self.recipes.values() for task in recipe.tasks}
         validation = set(self.select.tasks)
         test = {*self.transfer.tasks, *self.transfer.variant_tasks}
-        test |= {task for ablation in self.ablations.values() for task in ablation.tasks}
-        test -= set(self.toy_tasks)  # supervised ones, on which optimizers may be trained
+        # But for the supervised ones, on which optimizers may be trained.
+        test |= {task for a in self.ablations.values() for task in a.tasks} - set(self.toy_tasks)
         _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
         _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
         _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)

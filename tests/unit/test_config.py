@@ -37,11 +37,12 @@ def nested(path, value):
 def test_shipped_scales(scale, tmp_path):
     resolved = build(scale)
     assert resolved.scale == scale
-    assert set(resolved.ablations) == {
+    assert set(resolved.usual_ablations) == {
         "gradient_processing",
         "pipeline_training",
         "inductive_bias",
     }
+    assert len(resolved.ablations) == 10 and len(resolved.usual_recipes) == 8
     training = {task.task for recipe in resolved.recipes.values() for task in recipe.tasks}
     groups = [training, set(resolved.select.tasks), set(resolved.transfer.tasks)]
     assert len(set.union(*groups)) == sum(map(len, groups))  # disjoint
@@ -125,7 +126,7 @@ def test_recipe_of_its_own(tmp_path):
         ("recipes.linear.outer_steps", 9, "linear: outer_steps must be a multiple of checkp"),
         ("recipes.linear.optimizer", None, "recipes.linear.optimizer: .*dictionary; got None"),
         ("recipes.Linear", {}, "recipes.Linear.*: string should match pattern"),
-        ("select.recipe", "liner", "select.recipe: unknown recipe 'liner'; known: l2lgd2"),
+        ("select.recipe", "liner", "select.recipe: unknown recipe 'liner'; known: fewer_"),
         (
             "ablations.inductive_bias.recipes.liner",
             "x",

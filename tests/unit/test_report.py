@@ -207,7 +207,7 @@ def write_results(root: Path, scale: str = "quick") -> Path:
     classical = {name: FINALS[name] for name in settings.baselines.optimizers}
     for task in tasks:
         write_evaluation(root / "baselines" / task, "baselines", task, classical, task)
-    for recipe in settings.recipes:
+    for recipe in settings.usual_recipes:
         for seed in settings.training_seeds(recipe):
             write_meta_training(root / "meta_train" / recipe / f"seed_{seed}", recipe, tasks[0])
     write_selection(root / "select", settings)
@@ -222,7 +222,7 @@ def write_results(root: Path, scale: str = "quick") -> Path:
     write_json(root / "tune" / "tuned.json", RATES)
     write_record(root / "tune", "tune")
     write_summary(root / "transfer_summary", settings.transfer.tasks)
-    for name in settings.ablations:
+    for name in settings.usual_ablations:
         write_ablation(root / "ablations" / name, settings, name)
     return root
 
