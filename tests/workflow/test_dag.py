@@ -28,6 +28,7 @@ TARGETS = [
     "ablation_gradient_processing",
     "ablation_pipeline_training",
     "ablation_inductive_bias",
+    "ablation_factorial",
     "level_linear",
     "analysis",
     "analysis_range",
@@ -199,8 +200,11 @@ def test_every_target_can_be_planned(checkout, target):
         assert jobs["transfer_task"] == jobs["tune"] == 1
     if target == "transfer_variants":
         assert jobs["transfer_variant"] == 8 and "transfer_task" not in jobs
+    if target == "ablation_factorial":
+        assert jobs["meta_train_run"] == 8 and jobs["level"] == 16
+        assert jobs["baselines_task"] == 4 and "transfer_task" not in jobs
     if target == "level_linear":
-        assert jobs == {"meta_train_run": 1, "level": 1, "level_linear": 1, "total": 3}
+        assert jobs == {"meta_train_run": 1, "level": 2, "level_linear": 1, "total": 4}
     if target == "analysis":
         assert jobs["record_source"] == 3 and jobs["study"] == 3 and "meta_train_run" not in jobs
     if target == "meta_train":

@@ -74,5 +74,5 @@ for NAME in dict.fromkeys(recipe for item in CFG.ablations.values() for recipe i
 
 rule ablations:
     input:
-        get_run_records("ablations/{name}", name=CFG.ablations),
+        get_run_records("ablations/{name}", name=CFG.usual_ablations),
     localrule: True
