@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from l2o.evaluation.statistics import FINAL_SHARE
-from l2o.files import write_text
+from l2o.files import write_table, write_text
 from l2o.report import (
     compare,
     cost,
@@ -23,6 +23,7 @@ from l2o.report import (
     text,
     transfer_tables,
 )
+from l2o.report.claim_table import claim_table
 from l2o.report.claims import all_claims
 from l2o.report.load import load
 from l2o.report.results import Results
@@ -59,15 +60,18 @@ def build_report(results: Path, out: Path) -> None:
 
     Args:
         results: Folder of a scale, ``results/<scale>``.
-        out: The page; the figures go to ``figures/`` beside it, as SVG and PNG.
+        out: The page. Beside it go ``figures/``, as SVG and PNG, and ``claims.parquet``, see
+            :data:`l2o.report.claim_table.CLAIM_COLUMNS`.
 
     Raises:
         ConfigError: The run's ``config.json`` is missing or invalid.
         ResultsError: A file of a job that was run is missing or truncated.
     """
     run = load(results)
+    claims = claim_table(run)
+    write_table(out.parent / "claims.parquet", claims)
     drawn = {drawing.name: svg.save(drawing, out.parent / "figures") for drawing in _drawings(run)}
-    write_text(out, _template().render(_context(run, drawn)))
+    write_text(out, _template().render(_context(run, drawn, claims)))
 
 
 def _template() -> jinja2.Template:
@@ -83,7 +87,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("template.html.j2")
 
 
-def _context(run: Results, drawn: dict[str, Markup]) -> dict[str, Any]:
+def _context(run: Results, drawn: dict[str, Markup], claims: pd.DataFrame) -> dict[str, Any]:
     """Return what the template writes about."""
     settings = run.config
     return {
@@ -94,6 +98,7 @@ def _context(run: Results, drawn: dict[str, Markup]) -> dict[str, Any]:
         "date": _date(run),
         "commit": cost.commits(run.jobs),
         "claims": all_claims(run),
+        "claim_table": tables.claims(claims),
         "figures": drawn,
         "tables": _tables(run),
         "gradients": gradient_tables.all_tables(run.gradients),

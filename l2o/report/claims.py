@@ -12,8 +12,8 @@ from l2o.report.text import count, interval, listing, number, optimizer_name
 
 _STATUS = {
     Verdict.BETTER: "supported",
-    Verdict.WORSE: "contradicted",
-    Verdict.SAME: "not supported",
+    Verdict.WORSE: "not supported",
+    Verdict.SAME: "inconclusive",
     Verdict.UNKNOWN: "cannot be judged",
 }
 _QUESTIONS = {

@@ -239,6 +239,28 @@ def _against_full(row: Any, full: bool) -> tuple[str, ...]:
     )
 
 
+def claims(table: pd.DataFrame) -> Table:
+    """Return every claim with its verdict.
+
+    Args:
+        table: See :data:`l2o.report.claim_table.CLAIM_COLUMNS`.
+    """
+    slugs = {"supported": "better", "not supported": "worse"}
+    groups: dict[str, list[Row]] = {}
+    for row in table.itertuples():
+        cells = (
+            row.claim,
+            row.verdict,
+            f"{number(row.value)} {interval(row.low, row.high)}",
+            number(row.against)
+            + (f" {interval(row.against_low, row.against_high)}" if row.against else ""),
+            str(row.seeds),
+        )
+        slug = slugs.get(row.verdict, "not-distinguishable")
+        groups.setdefault(row.measurement, []).append(Row(cells, verdict=slug))
+    return Table(("claim", "verdict", "value", "against", "seeds"), groups, words=2)
+
+
 def tuning(grid: pd.DataFrame, rates: Mapping[str, float]) -> Table:
     """Return a grid of learning rates: mean final returns, the chosen ones in the last column.
 

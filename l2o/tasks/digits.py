@@ -2,6 +2,8 @@
 
 import numpy as np
 
+NAME = "digits"
+"""Of the task."""
 HELD_OUT = 360
 
 

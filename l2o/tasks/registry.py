@@ -8,8 +8,7 @@ import gymnax
 from l2o.agents.a2c import A2C, A2CHyperparameters
 from l2o.agents.classifier import Classifier, ToyAgent
 from l2o.errors import unknown_name
-from l2o.tasks import families, gridworlds
-from l2o.tasks.digits import HELD_OUT, load_digits
+from l2o.tasks import digits, families, gridworlds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ TOY_TASKS: dict[str, ToyTask] = (
     }
     | {name: ToyTask(name, name, "D32") for name in families.SPECS}
     | {"catch": ToyTask("catch", "Catch-bsuite", "D256")}
-    | {"digits": ToyTask("digits", "", "D32", environments=64, updates=1000)}
+    | {digits.NAME: ToyTask(digits.NAME, "", "D32", environments=64, updates=1000)}
 )
 
 BRAX_TASKS = (
@@ -95,7 +94,7 @@ def make_toy_agent(
 
 @functools.lru_cache
 def _make_classifier(torso: str) -> Classifier:
-    return Classifier(*load_digits(), HELD_OUT, hidden=int(torso.removeprefix("D")))
+    return Classifier(*digits.load_digits(), digits.HELD_OUT, hidden=int(torso.removeprefix("D")))
 
 
 @functools.lru_cache

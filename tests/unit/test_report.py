@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -8,15 +9,18 @@ import pandas as pd
 import pytest
 
 from l2o import config
+from l2o.analysis import gradients
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
 from l2o.evaluation.ablate import EFFECT_COLUMNS
 from l2o.files import write_json, write_table
-from l2o.report import compare, load
+from l2o.report import claim_table, compare, load
 from l2o.report.build import build_report
+from l2o.report.claim_table import CLAIM_COLUMNS
 from l2o.report.claims import all_claims
 from l2o.report.compare import Verdict
 from l2o.report.figures import band, spread
+from l2o.report.results import Gradients
 from l2o.report.text import TIMES, count, duration, interval, number
 from l2o.settings import Config
 
@@ -294,9 +298,9 @@ def test_claims_follow_from_the_numbers(page):
         "[+3.00, +3.00] over 8 paired seeds." in text
     )
     assert "do not overlap." in text
-    assert "contradicted The meta-trained optimizer beats tuned Adam." in text
+    assert "not supported The meta-trained optimizer beats tuned Adam." in text
     assert "The champion is worse than Adam: mean final return 8.00 against 9.00" in text
-    assert "not supported The meta-trained optimizer beats tuned RMSProp." in text
+    assert "inconclusive The meta-trained optimizer beats tuned RMSProp." in text
     assert "The champion is not distinguishable from RMSProp" in text
     assert "The champion is better than sign descent" in text
 
@@ -338,6 +342,67 @@ def test_too_few_seeds_are_said_to_be_too_few(tmp_path, without_figures):
     text = text_of((root / "report.html").read_text())
     assert "There are fewer than 3 seeds, so no interval is drawn or written." in text
     assert f"champion 0.89 0.89 0.11 0.89 1 {TIMES} 2" in text
+
+
+def test_every_claim_has_a_verdict_by_rule(results, page):
+    table = pd.read_parquet(results / "claims.parquet")
+    assert list(table.columns) == list(CLAIM_COLUMNS)
+    claims = table.set_index("claim")["verdict"]
+    start = "The champion trains better than"
+    task = load.load(results).training_tasks[0]
+    assert claims[f"{start} untrained initialisation on {task}."] == "supported"
+    assert claims[f"{start} Adam on {task}."] == "not supported"
+    assert claims[f"{start} RMSProp on {task}."] == "inconclusive"
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    for row in table.itertuples():
+        value = claim_table.Measured(row.value, row.low, row.high)
+        against = claim_table.Measured(row.against, row.against_low, row.against_high)
+        assert row.verdict == claim_table.verdict(value, against)
+
+
+@pytest.mark.parametrize(
+    ("value", "against", "expected"),
+    [
+        ((3, 2, 4), (1, 1, 1), "supported"),
+        ((3, 2, 4), (5, 4.5, 6), "not supported"),
+        ((3, 2, 4), (4, 3.5, 6), "inconclusive"),
+        ((3, 2, 4), (2, 1, 2), "inconclusive"),
+        ((3, np.nan, np.nan), (1, 1, 1), "inconclusive"),
+        ((3, 2, 4), (1, np.nan, np.nan), "inconclusive"),
+    ],
+)
+def test_verdicts_follow_from_intervals(value, against, expected):
+    measured = claim_table.Measured
+    assert claim_table.verdict(measured(*value), measured(*against)) == expected
+
+
+def test_claims_about_gradients(results):
+    """The first source is of RL; the last one, digits, is not."""
+    run = load.load(results)
+    sources = list(run.config.analysis.sources)
+    assert sources[-1] == "digits" and len(sources) == 3
+    ranges = [
+        (source, phase, "all", *[0.0] * 5, decades, decades - 0.5, decades + 0.5, 0.1, 5)
+        for source, decades in zip(sources, (9.0, 5.0, 7.0), strict=True)
+        for phase in gradients.PHASES
+    ]
+    signal = [
+        (source, "beginning", measure, value, value - 0.1, value + 0.1, 64, 5)
+        for source, scale in zip(sources, (80.0, 40.0, 40.0), strict=True)
+        for measure, value in (("noise_scale", scale), ("bias_cosine", 0.7))
+    ]
+    made = {
+        "range": pd.DataFrame(ranges, columns=list(gradients.RANGE_COLUMNS)),
+        "signal": pd.DataFrame(signal, columns=list(gradients.SIGNAL_COLUMNS)),
+    }
+    run = dataclasses.replace(run, gradients=Gradients(made, pd.DataFrame(), None))
+    table = claim_table.claim_table(run)
+    table = table[table["claim"].str.startswith("Gradients")]
+    verdicts = table["verdict"].tolist()
+    wider, noisier, biased = ["supported", "not supported"], ["supported", "inconclusive"], 3
+    assert verdicts == wider + noisier + ["supported"] * biased
+    np.testing.assert_allclose(table["value"].iloc[-1], 0.3)
+    np.testing.assert_allclose(table[["low", "high"]].iloc[-1].to_list(), [0.2, 0.4])
 
 
 def test_ablations_are_answered(results):

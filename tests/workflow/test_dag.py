@@ -86,6 +86,8 @@ def write(*names):
 
 if stage in ("report", "track"):
     out.write_text(stage)
+    if stage == "report":
+        (out.parent / "claims.parquet").write_text(stage)
     sys.exit()
 if state:
     state.mkdir(parents=True, exist_ok=True)

@@ -3,17 +3,18 @@ rule report:
         get_all_runs,
         config=CONFIG,
     output:
-        f"{RESULTS}/report.html",
+        page=f"{RESULTS}/report.html",
+        claims=f"{RESULTS}/claims.parquet",
     log:
         f"{RESULTS}/logs/report.log",
     localrule: True
     params:
-        results=subpath(output[0], parent=True),
+        results=subpath(output.page, parent=True),
         code=code_version("report"),
     message:
         "Writing {output}"
     shell:
-        "l2o report --results {params.results:q} --out {output:q} 2>&1 | tee {log:q}"
+        "l2o report --results {params.results:q} --out {output.page:q} 2>&1 | tee {log:q}"
 
 
 rule track:
