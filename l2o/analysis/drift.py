@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from l2o.analysis.recorder import BINS, LOWEST, WIDTH, bin_of
+from l2o.analysis.recorder import BINS, LOWEST, bin_of
+from l2o.analysis.tables import BIN_WIDTH, POPULATION_COLUMNS
 from l2o.files import write_table
 from l2o.meta.inner import InnerLoop, Shared
 from l2o.meta.objectives import OBJECTIVES
@@ -23,13 +24,6 @@ from l2o.settings.analysis import Drift
 from l2o.tasks.registry import make_toy_agent
 
 SCHEMES = ("staggered", "synchronous", "random", "none")
-DRIFT_COLUMNS = {
-    "scheme": "when agents are reset: staggered is pipeline training",
-    "population": "seed of the population",
-    "outer_step": "outer steps taken before",
-    "exponent": "lower edge of a bin of log10 |g|",
-    "count": "gradient values, of all agents in the outer steps of this row, in the bin",
-}
 
 
 def drift(config: Config, out: Path) -> None:
@@ -60,7 +54,7 @@ def drift(config: Config, out: Path) -> None:
                 frames.append(_table(counts, settings.every).assign(scheme=scheme, population=seed))
                 progress.update(len(frames) * settings.outer_steps)
         write_table(
-            out / "drift.parquet", pd.concat(frames, ignore_index=True)[list(DRIFT_COLUMNS)]
+            out / "drift.parquet", pd.concat(frames, ignore_index=True)[list(POPULATION_COLUMNS)]
         )
 
 
@@ -110,7 +104,7 @@ def _table(counts: np.ndarray, every: int) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "outer_step": row * every,
-            "exponent": np.round(LOWEST + WIDTH * bins, 6),
+            "exponent": np.round(LOWEST + BIN_WIDTH * bins, 6),
             "count": counts[row, bins],
         }
     )

@@ -9,85 +9,28 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from l2o.analysis.tables import (
+    AUTOCORRELATION_COLUMNS,
+    BIN_WIDTH,
+    DISTANCE_COLUMNS,
+    DRIFT_COLUMNS,
+    PHASES,
+    RANGE_COLUMNS,
+    SIGNAL_COLUMNS,
+    VARIANCE_COLUMNS,
+)
 from l2o.errors import ResultsError
 from l2o.evaluation.statistics import MIN_SEEDS, bootstrap_interval
 
-PHASES = ("beginning", "middle", "end")
-"""Equal parts of a lifetime, and the points of it at which noise is measured."""
-BIN_WIDTH = 0.1
-"""Of the histograms of log10 |g|."""
 QUANTILES = {"q001": 0.001, "q01": 0.01, "median": 0.5, "q99": 0.99, "q999": 0.999}
-
-RANGE_COLUMNS = {
-    "source": "name of the source",
-    "phase": "third of the lifetime",
-    "tensor": "tensor of the agents' parameters, or all",
-    "q001": "0.1% quantile of log10 |g| where g is not 0, all agents together; likewise q01",
-    "q01": "",
-    "median": "",
-    "q99": "",
-    "q999": "",
-    "decades": "q999 - q001 of one agent, mean over agents",
-    "low": "lower end of its 95% interval, NaN with fewer than three agents",
-    "high": "upper end",
-    "zeros": "share of values that are exactly zero",
-    "agents": "how many",
-}
-DISTANCE_COLUMNS = {
-    "source": "name of the source",
-    "compared": "two phases of one agent, or two agents in one phase",
-    "distance": "Wasserstein-1 distance of the distributions of log10 |g|, in decades, mean",
-    "low": "lower end of its 95% interval over agents, NaN with fewer than three",
-    "high": "upper end",
-    "agents": "how many",
-}
-VARIANCE_COLUMNS = {
-    "source": "name of the source",
-    "phase": "third of the lifetime",
-    "within": "variance of log10 |g| of one agent, mean over agents",
-    "between": "variance over agents of its mean",
-    "agents": "how many",
-}
-AUTOCORRELATION_COLUMNS = {
-    "source": "name of the source",
-    "phase": "third of the lifetime",
-    "lag": "optimizer steps between two gradients",
-    "measure": "cosine of the gradients, or correlation of their log magnitudes",
-    "estimate": "mean over time and agents",
-    "low": "lower end of its 95% interval over agents, NaN with fewer than three",
-    "high": "upper end",
-    "agents": "how many",
-}
-SIGNAL_COLUMNS = {
-    "source": "name of the source",
-    "moment": "point of the lifetime",
-    "measure": "snr (squared norm of the true gradient / trace of a gradient's covariance), "
-    "noise_scale (examples in a batch for an snr of 1), clear or bias_cosine",
-    "estimate": "of all agents: ratio of their means, or mean",
-    "low": "lower end of its 95% interval over agents, NaN with fewer than three",
-    "high": "upper end",
-    "examples": "environment steps, or images, in one gradient",
-    "agents": "how many",
-}
-
-DRIFT_COLUMNS = {
-    "scheme": "when agents are reset: staggered is pipeline training",
-    "outer_step": "outer steps taken before; the histogram covers some more",
-    "distance": "Wasserstein-1 distance, in decades, between the log10 |g| seen there and those "
-    "of all ages alike (of the staggered population after its first interval), mean",
-    "low": "lower end of its 95% interval over populations, NaN with fewer than three",
-    "high": "upper end",
-    "median": "of log10 |g|, mean over populations",
-    "populations": "how many",
-}
 
 
 def ranges(histograms: pd.DataFrame, tensors: pd.DataFrame) -> pd.DataFrame:
     """Return how wide gradients are spread; see ``RANGE_COLUMNS``.
 
     Args:
-        histograms: See :data:`l2o.analysis.record.HISTOGRAM_COLUMNS`; any number of sources.
-        tensors: See :data:`l2o.analysis.record.TENSOR_COLUMNS`.
+        histograms: See :data:`l2o.analysis.tables.HISTOGRAM_COLUMNS`; any number of sources.
+        tensors: See :data:`l2o.analysis.tables.TENSOR_COLUMNS`.
     """
     rows = []
     for (source, phase, tensor), part in _with_all(histograms).groupby(
@@ -143,7 +86,7 @@ def autocorrelations(time: pd.DataFrame) -> pd.DataFrame:
     """Return how alike gradients some steps apart are; see ``AUTOCORRELATION_COLUMNS``.
 
     Args:
-        time: See :data:`l2o.analysis.record.TIME_COLUMNS`.
+        time: See :data:`l2o.analysis.tables.TIME_COLUMNS`.
     """
     rows = []
     for (source, phase, lag), part in time.groupby(["source", "phase", "lag"], sort=False):
@@ -160,7 +103,7 @@ def signals(noise: pd.DataFrame) -> pd.DataFrame:
     Ratios are of means over agents: the signal of a single one may come out negative.
 
     Args:
-        noise: See :data:`l2o.analysis.record.NOISE_COLUMNS`.
+        noise: See :data:`l2o.analysis.tables.NOISE_COLUMNS`.
     """
     rows = []
     whole = noise[noise["tensor"] == "all"]
@@ -185,7 +128,7 @@ def drifts(drift: pd.DataFrame) -> pd.DataFrame:
     """Return how what an optimizer sees in meta-training changes; see ``DRIFT_COLUMNS``.
 
     Args:
-        drift: See :data:`l2o.analysis.drift.DRIFT_COLUMNS`.
+        drift: See :data:`l2o.analysis.tables.POPULATION_COLUMNS`.
     """
     late = drift["outer_step"] >= drift["outer_step"].max() / 2
     rows = []

@@ -16,6 +16,7 @@ import optax
 import pandas as pd
 from safetensors.numpy import load_file
 
+from l2o.analysis.tables import IDENTITY_COLUMNS
 from l2o.errors import ResultsError, unknown_name
 from l2o.files import write_table
 from l2o.optimizers import processing
@@ -28,15 +29,6 @@ from l2o.settings.analysis import Identity
 Tree = Any
 TOLERANCE = 0.1
 _HIDDEN, _MLP = 8, (16, 16)
-IDENTITY_COLUMNS = {
-    "source": "name of the recorded source",
-    "processing": "gradient processing of the network's input and output",
-    "learning_rate": "Adam's, of this network",
-    "seed": "seed of the network",
-    "chosen": "whether the learning rate is the best one in training, on average over seeds",
-    "train": "accuracy on the agents trained on: share of outputs within 10% of a gradient not 0",
-    "test": "accuracy on an agent that is left out",
-}
 
 
 class Coding(NamedTuple):

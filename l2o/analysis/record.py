@@ -11,18 +11,17 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from l2o.agents.a2c import A2C
-from l2o.analysis.gradients import PHASES
 from l2o.analysis.noise import FrozenProgram, Moments, cosine, measure
 from l2o.analysis.recorder import (
     LAGS,
     LOWEST,
-    WIDTH,
     Recorder,
     RecordingProgram,
     Statistics,
     tensor_index,
     tensor_names,
 )
+from l2o.analysis.tables import BIN_WIDTH, PHASES, TENSOR_COLUMNS, TIME_COLUMNS
 from l2o.errors import unknown_name
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.toy import ToyLifetime
@@ -33,45 +32,6 @@ from l2o.settings import Config
 from l2o.tasks.registry import TOY_TASKS
 
 Tree = Any
-HISTOGRAM_COLUMNS = {
-    "source": "name of the source",
-    "agent": "seed of the agent",
-    "phase": "third of the lifetime: beginning, middle or end",
-    "tensor": "tensor of the agent's parameters",
-    "sign": "-1 or 1",
-    "exponent": "lower edge of a bin of log10 |g|",
-    "count": "gradient values of that sign in the bin",
-}
-TENSOR_COLUMNS = {
-    "source": "name of the source",
-    "agent": "seed of the agent",
-    "phase": "third of the lifetime",
-    "tensor": "tensor of the agent's parameters",
-    "values": "gradient values seen",
-    "zeros": "how many are exactly zero",
-    "lost": "how many are not finite",
-}
-TIME_COLUMNS = {
-    "source": "name of the source",
-    "agent": "seed of the agent",
-    "phase": "third of the lifetime",
-    "lag": "optimizer steps between two gradients",
-    "cosine": "mean cosine between them",
-    "correlation": "mean correlation, over coordinates, of their log magnitudes",
-}
-NOISE_COLUMNS = {
-    "source": "name of the source",
-    "agent": "seed of the agent",
-    "moment": "point of the lifetime: beginning, middle or end",
-    "tensor": "tensor of the agent's parameters, or all",
-    "examples": "environment steps, or images, in one gradient",
-    "gradients": "gradients at fixed parameters",
-    "signal": "squared norm of the true gradient, unbiased (may be negative)",
-    "noise": "trace of the covariance of one gradient",
-    "clear": "share of coordinates whose true gradient is told from 0 (95%) by all of them",
-    "bias_cosine": "A2C, all tensors: cosine between the true gradient of the actor's loss and that"
-    " with Monte Carlo returns (lambda 1, ten times longer rollouts), else NaN",
-}
 
 
 class _Source(NamedTuple):
@@ -227,7 +187,7 @@ def _histograms(seen: Statistics, names: list[str]) -> pd.DataFrame:
             "phase": np.array(PHASES)[phase],
             "tensor": np.array(names)[tensor],
             "sign": 2 * sign - 1,
-            "exponent": np.round(LOWEST + WIDTH * bins, 6),
+            "exponent": np.round(LOWEST + BIN_WIDTH * bins, 6),
             "count": counts[place],
         }
     )

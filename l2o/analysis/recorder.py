@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from l2o.analysis.tables import BIN_WIDTH
 from l2o.evaluation.candidates import Program
 
 Tree = Any
 
-LOWEST, HIGHEST, WIDTH = -20.0, 5.0, 0.1
-"""Range and width of the bins of log10 |g|; what lies outside counts in the outermost bin."""
-BINS = round((HIGHEST - LOWEST) / WIDTH)
+LOWEST, HIGHEST = -20.0, 5.0
+"""Range of the bins of log10 |g|; what lies outside counts in the outermost bin."""
+BINS = round((HIGHEST - LOWEST) / BIN_WIDTH)
 LAGS = (1, 2, 4, 8, 16, 32)
 """Steps of the optimizer over which gradients are compared with earlier ones."""
 
@@ -177,7 +178,7 @@ def bin_of(g: jax.Array) -> jax.Array:
     """Return the bin of each value's log10 |g|, int32; any bin for zero and NaN."""
     exponent = jnp.log10(jnp.maximum(jnp.abs(g), 10.0**LOWEST))
     # A value on an edge belongs above it, whatever the rounding.
-    bins = jnp.floor((exponent - LOWEST) / WIDTH + 1e-4)
+    bins = jnp.floor((exponent - LOWEST) / BIN_WIDTH + 1e-4)
     return jnp.clip(jnp.nan_to_num(bins), 0, BINS - 1).astype(jnp.int32)
 
 

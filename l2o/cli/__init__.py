@@ -8,6 +8,7 @@ from pathlib import Path
 
 from l2o import __version__
 from l2o.cli.analysis import add_analysis
+from l2o.cli.comparisons import add_comparisons
 from l2o.cli.tools import add_tools
 from l2o.cli.workflow import add_stages
 from l2o.errors import L2OError
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"l2o {__version__}")
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
     add_stages(stages)
+    add_comparisons(stages)
     add_analysis(stages)
     add_tools(stages)
     return parser

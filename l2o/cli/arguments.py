@@ -37,3 +37,21 @@ def add_out_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the results"
     )
+
+
+def add_state_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--state``, for what outlives a kill."""
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="what a killed run resumes from (default OUT/.state)",
+    )
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, shared: str) -> None:
+    """Add ``--state`` and ``--devices``; ``shared`` is what devices share."""
+    add_state_argument(parser)
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help=f"share the {shared} between devices"
+    )

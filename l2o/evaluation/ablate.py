@@ -14,15 +14,15 @@ from l2o.evaluation.aggregates import (
     score_tasks,
 )
 from l2o.evaluation.intervals import estimate
-from l2o.evaluation.statistics import final_returns, summarize
+from l2o.evaluation.statistics import CURVE_COLUMNS, final_returns, summarize
 from l2o.files import read_table, write_table
 from l2o.runs import Run
 from l2o.settings import Ablation, Config
 
 TOY = "toy"
-CURVE_COLUMNS = (
-    *("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return", "episodes"),
-)
+"""In place of a task: all toy tasks on which optimizers are evaluated."""
+STAGES = ("trained", "untrained")
+"""What a level is evaluated with: its last checkpoint, and its first."""
 EFFECT_COLUMNS = {
     "where": "toy (meta-training and validation tasks), test (tasks that PPO learns) or supervised",
     "recipe": "the level",

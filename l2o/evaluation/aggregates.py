@@ -95,7 +95,7 @@ def score_tasks(curves: Iterable[pd.DataFrame]) -> TransferScores:
     """Score the learning curves of several tasks.
 
     Args:
-        curves: One task each; see :data:`l2o.evaluation.evaluate.CURVE_COLUMNS`. Every table
+        curves: One task each; see :data:`l2o.evaluation.statistics.CURVE_COLUMNS`. Every table
             needs the rows of ``adam`` and of ``random``, and one curve per optimizer and seed.
 
     Raises:

@@ -22,16 +22,6 @@ if TYPE_CHECKING:  # imports orbax, which most jobs do without
     from l2o.evaluation.resume import BatchState, Resume
 
 Tree = Any
-CURVE_COLUMNS = {
-    "task": "name of the task",
-    "optimizer": "label of the optimizer",
-    "learning_rate": "its learning rate",
-    "seed": "seed of the agent and its environments, shared by all optimizers",
-    "update": "agent updates so far",
-    "env_steps": "environment steps so far",
-    "return": "mean undiscounted return of the episodes measured at this point, NaN without any",
-    "episodes": "how many episodes that is",
-}
 
 
 class Lifetime(Protocol):
@@ -110,7 +100,8 @@ def evaluate(
         timings: Gets the duration of every point.
 
     Returns:
-        Learning curves, one row per candidate, seed and point; see ``CURVE_COLUMNS``.
+        Learning curves, one row per candidate, seed and point; see
+        :data:`l2o.evaluation.statistics.CURVE_COLUMNS`.
     """
     batches = [
         _Batch(family.program, lanes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from l2o.evaluation.ablate import STAGES, TOY
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns, summarize
@@ -16,10 +17,6 @@ from l2o.files import write_table
 from l2o.runs import Run
 from l2o.settings import Config
 from l2o.tasks.registry import TOY_TASKS
-
-TOY = "toy"
-"""In place of a task: all toy tasks on which optimizers are evaluated."""
-STAGES = ("trained", "untrained")
 
 
 def level(config: Config, recipe: str, seed: int, where: str, meta_train: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Final returns, intervals and normalised scores."""
+"""Learning curves as tables: final returns, intervals and normalised scores."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,23 @@ FINAL_SHARE = 0.1
 MIN_SEEDS = 3
 """Fewer observations give no interval."""
 
+CURVE_COLUMNS = {
+    "task": "name of the task",
+    "optimizer": "label of the optimizer",
+    "learning_rate": "its learning rate",
+    "seed": "seed of the agent and its environments, shared by all optimizers",
+    "update": "agent updates so far",
+    "env_steps": "environment steps so far",
+    "return": "mean undiscounted return of the episodes measured at this point, NaN without any",
+    "episodes": "how many episodes that is",
+}
+
 
 def final_returns(curves: pd.DataFrame, share: float = FINAL_SHARE) -> pd.DataFrame:
     """Reduce learning curves to one row per optimizer, learning rate and seed.
 
     Args:
-        curves: See :data:`l2o.evaluation.evaluate.CURVE_COLUMNS`.
+        curves: See ``CURVE_COLUMNS``.
         share: Share of the points, at the end, that count as final (at least one).
 
     Returns:

@@ -4,16 +4,24 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from l2o.report.column import (
+    LEGEND_COLUMNS,
+    Lines,
+    axis_titles,
+    column_figure,
+    curve,
+    interval_points,
+    legend,
+    name_rows,
+)
 from l2o.report.compare import in_order
 from l2o.report.figures import band
-from l2o.report.style import COLUMN, COLUMN_WIDTH, INK, QUIET, Line, optimizer_lines
+from l2o.report.style import COLUMN, QUIET, optimizer_lines
 from l2o.report.text import short_name
 
 _METRICS = {
@@ -22,11 +30,7 @@ _METRICS = {
     "optimality_gap": "optimality\n\N{LEFTWARDS ARROW} gap",
 }
 _ROW_HEIGHT = 0.2
-_LEGEND_COLUMNS = 3
 _UNIT = {"color": QUIET, "lw": 0.8, "ls": (0, (4, 3)), "zorder": 1}
-
-
-Lines = Mapping[str, Line]
 
 
 def lines_of(table: pd.DataFrame) -> Lines:
@@ -45,13 +49,13 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], lines: Lines) -> Figure:
     columns = min(2, len(curves))
     rows = -(-len(curves) // columns)
     with matplotlib.rc_context(COLUMN):
-        figure = _figure(1.45 * rows + 0.1 + _legend_height(labels))
+        figure = column_figure(1.45 * rows + 0.1 + _legend_height(labels))
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, (task, part) in zip(panels, curves.items(), strict=False):
             present = set(part["optimizer"])
             for label in (label for label in labels if label in present):
                 points = band(part[part["optimizer"] == label])
-                _curve(axes, points["env_steps"], points.iloc[:, 1:].to_numpy(), lines[label])
+                curve(axes, points["env_steps"], points.iloc[:, 1:].to_numpy(), lines[label])
             axes.set_title(textwrap.fill(task.replace("_", " "), 18), fontsize=7.5)
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -60,8 +64,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], lines: Lines) -> Figure:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         for axes in panels[len(curves) :]:
             axes.set_visible(False)
-        figure.supxlabel("environment steps", fontsize=8, color=INK)
-        figure.supylabel("return", fontsize=8, color=INK)
+        axis_titles(figure, "environment steps", "return")
         _legend(figure, labels, lines)
     return figure
 
@@ -75,7 +78,7 @@ def aggregates(table: pd.DataFrame, lines: Lines) -> Figure:
     """
     table, labels = _final(table)
     with matplotlib.rc_context(COLUMN):
-        figure = _figure(0.75 + _ROW_HEIGHT * len(labels))
+        figure = column_figure(0.75 + _ROW_HEIGHT * len(labels))
         for axes, (metric, title) in zip(
             figure.subplots(1, len(_METRICS), sharey=True), _METRICS.items(), strict=True
         ):
@@ -84,7 +87,7 @@ def aggregates(table: pd.DataFrame, lines: Lines) -> Figure:
             axes.axvline(0 if metric == "optimality_gap" else 1, **_UNIT)
             axes.set_title(title, loc="center", fontweight="normal")
             axes.xaxis.set_major_locator(MaxNLocator(3))
-        figure.supxlabel("score: 0 random policy, 1 tuned Adam", fontsize=8, color=INK)
+        axis_titles(figure, "score: 0 random policy, 1 tuned Adam")
     return figure
 
 
@@ -128,19 +131,13 @@ def improvement(table: pd.DataFrame, lines: Lines) -> Figure:
     """
     table, labels = _final(table, keep_random=True)
     with matplotlib.rc_context(COLUMN):
-        figure = _figure(0.55 + _ROW_HEIGHT * len(labels))
+        figure = column_figure(0.55 + _ROW_HEIGHT * len(labels))
         axes = figure.subplots()
         ends = table.set_index("optimizer")[["low", "probability", "high"]]
         _bars(axes, labels, ends, lines)
         axes.axvline(0.5, **_UNIT)
         axes.set(xlabel="P(champion > optimizer)", xlim=(-0.02, 1.02))
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    return figure
-
-
-def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(COLUMN_WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)
     return figure
 
 
@@ -163,49 +160,25 @@ def _lines(table: pd.DataFrame, lines: Lines, x: str, y: str) -> tuple[Figure, A
     """Draw a line with its band for every optimizer."""
     labels = _labels(table)
     with matplotlib.rc_context(COLUMN):
-        figure = _figure(2.1 + _legend_height(labels))
+        figure = column_figure(2.1 + _legend_height(labels))
         axes = figure.subplots()
         for label in labels:
             part = table[table["optimizer"] == label].sort_values(x)
-            _curve(axes, part[x], part[[y, "low", "high"]].to_numpy(), lines[label])
+            curve(axes, part[x], part[[y, "low", "high"]].to_numpy(), lines[label])
         _legend(figure, labels, lines)
     return figure, axes
 
 
-def _curve(axes: Axes, x: Sequence[float], y: np.ndarray, line: Line) -> None:
-    """Draw a line and its band; ``y`` is ``[points, (middle, low, high)]``."""
-    middle, low, high = y.T
-    axes.fill_between(x, low, high, color=line.colour, alpha=0.12, lw=0)
-    axes.plot(x, middle, color=line.colour, ls=line.dashes, lw=0.8 * line.width)
-
-
 def _bars(axes: Axes, labels: Sequence[str], ends: pd.DataFrame, lines: Lines) -> None:
-    """Draw a point with its interval on a row for each optimizer, the first at the top."""
-    for place, label in enumerate(labels):
-        low, middle, high = ends.loc[label]
-        colour = lines[label].colour
-        axes.plot([low, high], [place, place], color=colour, lw=4, alpha=0.35)
-        axes.plot([middle], [place], "o", ms=4, color=colour)
-    axes.set_yticks(range(len(labels)), [short_name(label) for label in labels])
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
-    axes.grid(visible=True, axis="x")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=8)
+    """Draw a point with its interval on a row for each optimizer."""
+    colours = [lines[label].colour for label in labels]
+    interval_points(axes, range(len(labels)), ends.loc[labels], colours)
+    name_rows(axes, [short_name(label) for label in labels], 8)
 
 
 def _legend_height(labels: Sequence[str]) -> float:
-    return 0.16 * -(-len(labels) // _LEGEND_COLUMNS)
+    return 0.16 * -(-len(labels) // LEGEND_COLUMNS)
 
 
 def _legend(figure: Figure, labels: Sequence[str], lines: Lines) -> None:
-    """Name the lines above the plot; at their ends there is no room in a column."""
-    handles = [
-        Line2D([], [], color=line.colour, ls=line.dashes, lw=0.8 * line.width)
-        for line in (lines[label] for label in labels)
-    ]
-    figure.legend(
-        handles, [short_name(label) for label in labels], loc="outside upper center",
-        ncols=_LEGEND_COLUMNS, handlelength=2.3, columnspacing=0.8, handletextpad=0.5,
-        labelspacing=0.2, borderpad=0.1,
-    )  # fmt: skip
+    legend(figure, {short_name(label): lines[label] for label in labels})

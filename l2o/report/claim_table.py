@@ -1,11 +1,12 @@
 """Every claim of the paper as a row of a table; verdicts follow from intervals alone."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pandas as pd
 
-from l2o.analysis.gradients import PHASES
+from l2o.analysis.tables import PHASES
 from l2o.report import compare
 from l2o.report.gradient_tables import accuracies
 from l2o.report.results import Results
@@ -78,16 +79,24 @@ def _sources(results: Results) -> tuple[list[str], list[str]]:
     return [n for n, rl in is_rl.items() if rl], [n for n, rl in is_rl.items() if not rl]
 
 
-def _beside(
-    results: Results, table: pd.DataFrame
-) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
-    """Yield every source of RL beside every supervised one: names and rows of a table."""
-    rl, supervised = _sources(results)
+def _than_supervised(
+    results: Results, table: pd.DataFrame, claim: str, measurement: str, value: str
+) -> Iterator[tuple]:
+    """Claim that a column is larger for every source of RL than for every supervised one.
+
+    Args:
+        results: What ran.
+        table: A row for each source.
+        claim: With two places, for the names of the sources.
+        measurement: What was measured.
+        value: Column of the measurement.
+    """
     rows = table.set_index("source")
-    for one in rl:
-        for other in supervised:
-            if one in rows.index and other in rows.index:
-                yield one, other, rows.loc[one], rows.loc[other]
+    rl, supervised = ([s for s in names if s in rows.index] for names in _sources(results))
+    for one, other in itertools.product(rl, supervised):
+        row, reference = rows.loc[one], rows.loc[other]
+        measured = _of(row, value), _of(reference, value)
+        yield _row(claim.format(one, other), measurement, *measured, row["agents"])
 
 
 def _range(results: Results) -> Iterator[tuple]:
@@ -95,14 +104,9 @@ def _range(results: Results) -> Iterator[tuple]:
     if table is None:
         return
     part = table[(table["tensor"] == "all") & (table["phase"] == PHASES[-1])]
-    for one, other, row, reference in _beside(results, part):
-        yield _row(
-            f"Gradients of {one} span a wider range than those of {other}.",
-            "decades between the 0.1% and 99.9% quantiles of |g|, end of training",
-            _of(row, "decades"),
-            _of(reference, "decades"),
-            row["agents"],
-        )
+    claim = "Gradients of {} span a wider range than those of {}."
+    measured = "decades between the 0.1% and 99.9% quantiles of |g|, end of training"
+    yield from _than_supervised(results, part, claim, measured, "decades")
 
 
 def _change(results: Results) -> Iterator[tuple]:
@@ -121,14 +125,8 @@ def _change(results: Results) -> Iterator[tuple]:
             _of(agents.loc[row["source"]], "distance"),
             row["agents"],
         )
-    for one, other, row, reference in _beside(results, part):
-        yield _row(
-            f"Gradients of {one} change more over a lifetime than those of {other}.",
-            measured,
-            _of(row, "distance"),
-            _of(reference, "distance"),
-            row["agents"],
-        )
+    claim = "Gradients of {} change more over a lifetime than those of {}."
+    yield from _than_supervised(results, part, claim, measured, "distance")
 
 
 def _noise(results: Results) -> Iterator[tuple]:
@@ -138,14 +136,9 @@ def _noise(results: Results) -> Iterator[tuple]:
     for moment in PHASES:
         here = table[table["moment"] == moment]
         scale = here[here["measure"] == "noise_scale"]
-        for one, other, row, reference in _beside(results, scale):
-            yield _row(
-                f"Gradients of {one} are noisier than those of {other}, {moment}.",
-                "gradient noise scale, examples",
-                _of(row, "estimate"),
-                _of(reference, "estimate"),
-                row["agents"],
-            )
+        claim = f"Gradients of {{}} are noisier than those of {{}}, {moment}."
+        measured = "gradient noise scale, examples"
+        yield from _than_supervised(results, scale, claim, measured, "estimate")
         for _, row in here[here["measure"] == "bias_cosine"].iterrows():
             cosine = _of(row, "estimate")
             yield _row(

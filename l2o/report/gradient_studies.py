@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from l2o.analysis import gradients
-from l2o.analysis.gradients import PHASES
+from l2o.analysis.tables import PHASES, POPULATION_COLUMNS, RECORDING_TABLES
 from l2o.errors import unknown_name
 from l2o.files import read_table, write_table
 from l2o.report import gradient_figures as figures
@@ -16,14 +16,6 @@ from l2o.runs import Run
 from l2o.settings import Config
 
 Tables = Mapping[str, pd.DataFrame]
-
-RECORDINGS = {
-    "histograms": ("source", "agent", "phase", "tensor", "sign", "exponent", "count"),
-    "tensors": ("source", "agent", "phase", "tensor", "values", "zeros", "lost"),
-    "time": ("source", "agent", "phase", "lag", "cosine", "correlation"),
-    "noise": ("source", "agent", "moment", "tensor", "examples", "signal", "noise", "clear"),
-}
-"""Tables of a recording, with the columns that are used."""
 
 
 def _range(read: Callable[[str], pd.DataFrame]) -> Tables:
@@ -71,8 +63,7 @@ def study(config: Config, name: str, recordings: Path, drift: Path, out: Path) -
 
     def read(table: str) -> pd.DataFrame:
         if table == "drift":
-            columns = ("scheme", "population", "outer_step", "exponent", "count")
-            return read_table(drift / "drift.parquet", columns)
+            return read_table(drift / "drift.parquet", POPULATION_COLUMNS)
         return _together(recordings, sources, table)
 
     record = {"study": name, "sources": sources}
@@ -112,7 +103,7 @@ def drawings(tables: Tables, histograms: pd.DataFrame) -> Iterator[Drawing]:
 
 
 def _together(recordings: Path, sources: Sequence[str], table: str) -> pd.DataFrame:
-    columns = RECORDINGS[table]
+    columns = RECORDING_TABLES[table]
     parts = [read_table(recordings / name / f"{table}.parquet", columns) for name in sources]
     return pd.concat(parts, ignore_index=True)
 

@@ -48,7 +48,7 @@ def accuracies(identity: pd.DataFrame) -> pd.DataFrame:
     """Return mean accuracies on the agent that is left out, with intervals over networks.
 
     Args:
-        identity: See :data:`l2o.analysis.identity.IDENTITY_COLUMNS`.
+        identity: See :data:`l2o.analysis.tables.IDENTITY_COLUMNS`.
     """
     chosen = identity[identity["chosen"]]
     return summarize(chosen, ["source", "processing", "learning_rate"], "test")

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from l2o import config
-from l2o.analysis import gradients
+from l2o.analysis.tables import HISTOGRAM_COLUMNS, IDENTITY_COLUMNS, STUDY_TABLES
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
 from l2o.evaluation.ablate import EFFECT_COLUMNS
+from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import read_json, read_table
 from l2o.jobs import Job, find_jobs
 from l2o.report.results import (
@@ -25,8 +26,6 @@ from l2o.report.results import (
 from l2o.runs import RECORD
 from l2o.settings import Config
 
-# The columns of l2o.evaluation.evaluate.CURVE_COLUMNS that are used here; that module loads jax.
-CURVE_COLUMNS = ("task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return")
 TUNING_COLUMNS = ("task", "optimizer", "learning_rate", "mean", "seeds")
 COST_COLUMNS = ("optimizer", "seconds", "share", "peak_bytes")
 SCORE_COLUMNS = ("task", "meta_seed", "step", "final", "se", "seeds", "score")
@@ -42,19 +41,6 @@ SUMMARY_TABLES = {
     "improvement": aggregates.IMPROVEMENT_COLUMNS,
     "efficiency": aggregates.EFFICIENCY_COLUMNS,
 }
-# Tables of the gradient studies, with the columns of each and what they mean.
-STUDY_TABLES = {
-    "range": {"range": gradients.RANGE_COLUMNS},
-    "non_iid": {
-        "distances": gradients.DISTANCE_COLUMNS,
-        "variances": gradients.VARIANCE_COLUMNS,
-        "autocorrelation": gradients.AUTOCORRELATION_COLUMNS,
-        "drift": gradients.DRIFT_COLUMNS,
-    },
-    "noise": {"signal": gradients.SIGNAL_COLUMNS},
-}
-HISTOGRAM_COLUMNS = ("source", "agent", "phase", "tensor", "sign", "exponent", "count")
-IDENTITY_COLUMNS = ("source", "processing", "learning_rate", "seed", "chosen", "test")
 CHAMPION_KEYS = ("recipe", "seed", "outer_step", "score", "learning_rate")
 
 

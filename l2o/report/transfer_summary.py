@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from l2o.evaluation import aggregates
-from l2o.evaluation.statistics import MIN_SEEDS
+from l2o.evaluation.statistics import CURVE_COLUMNS, MIN_SEEDS
 from l2o.files import read_table, write_table
 from l2o.report import aggregate_figures, svg
 from l2o.report.aggregate_figures import lines_of
-from l2o.report.load import CURVE_COLUMNS, SUMMARY_TABLES, TransferSummary
+from l2o.report.load import SUMMARY_TABLES, TransferSummary
 from l2o.report.svg import Drawing
 from l2o.report.text import count
 from l2o.runs import Run

@@ -9,6 +9,7 @@ import pytest
 from l2o import config
 from l2o.errors import L2OError, ResultsError
 from l2o.evaluation.ablate import EFFECT_COLUMNS, ablate
+from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import write_table
 from l2o.settings import Config
 
@@ -34,8 +35,7 @@ def curves(task: str, finals: dict[str, float], spread: float, early: bool = Tru
                 unknown = early and point == 1
                 value = np.nan if unknown else final * point / 10 + offset
                 rows.append((task, optimizer, 0.01, seed, point, 100 * point, value, not unknown))
-    columns = ["task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return"]
-    table = pd.DataFrame(rows, columns=[*columns, "episodes"])
+    table = pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
     return table.astype({"episodes": float})
 
 

@@ -12,6 +12,7 @@ from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
 from l2o.evaluation.aggregates import score_tasks
 from l2o.evaluation.intervals import estimate, stratified_interval
+from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import read_json, read_table, write_table
 from l2o.jobs import find_jobs
 from l2o.report.load import SUMMARY_TABLES
@@ -29,9 +30,8 @@ def make_curves(task="a", steps=100, **finals):
                 share = 1.0 if label == "random" else point / POINTS
                 value = final * share if np.isfinite(final) or point > 2 else 8.0 * share
                 rate = np.nan if label == "random" else 0.1
-                rows.append((task, label, rate, seed, point, point * steps, value))
-    columns = ["task", "optimizer", "learning_rate", "seed", "update", "env_steps", "return"]
-    return pd.DataFrame(rows, columns=columns)
+                rows.append((task, label, rate, seed, point, point * steps, value, 10.0))
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
 
 
 def noisy(task="a", seeds=5, labels=OPTIMIZERS, **levels):

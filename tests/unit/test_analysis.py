@@ -14,8 +14,8 @@ from scipy import stats
 
 from l2o import config
 from l2o.analysis import drift, gradients, identity, noise, record, recorder
-from l2o.analysis.gradients import PHASES
-from l2o.analysis.recorder import BINS, LAGS, LOWEST, WIDTH, Recorder
+from l2o.analysis.recorder import BINS, LAGS, LOWEST, Recorder
+from l2o.analysis.tables import BIN_WIDTH, PHASES, RECORDING_TABLES
 from l2o.errors import L2OError, ResultsError
 from l2o.evaluation.candidates import resolve
 from l2o.evaluation.evaluate import Budget, evaluate
@@ -71,7 +71,7 @@ def test_histograms_count_every_value_once() -> None:
     g = some_gradients()
     _, seen = run_recorder(g, Recorder(phases=4))
     assert seen.steps.tolist() == [10] * 4
-    edges = LOWEST + WIDTH * np.arange(BINS + 1)
+    edges = LOWEST + BIN_WIDTH * np.arange(BINS + 1)
     for phase, part in enumerate(np.split(g, 4)):
         for tensor, columns in enumerate((slice(0, 12), slice(12, None))):
             values = part[:, columns].ravel()
@@ -159,8 +159,8 @@ def test_cosine_is_corrected_for_noise() -> None:
 
 
 def histogram_of(log10: np.ndarray, **columns: object) -> pd.DataFrame:
-    edges, counts = np.unique(np.floor(log10 / WIDTH + 1e-9).astype(int), return_counts=True)
-    return pd.DataFrame({"exponent": np.round(edges * WIDTH, 6), "count": counts, **columns})
+    edges, counts = np.unique(np.floor(log10 / BIN_WIDTH + 1e-9).astype(int), return_counts=True)
+    return pd.DataFrame({"exponent": np.round(edges * BIN_WIDTH, 6), "count": counts, **columns})
 
 
 def test_quantiles_and_distances_agree_with_the_samples() -> None:
@@ -168,9 +168,11 @@ def test_quantiles_and_distances_agree_with_the_samples() -> None:
     x, y = rng.normal(-4, 1, 20_000), rng.normal(-3, 2, 20_000)
     for share in (0.001, 0.5, 0.999):
         found = gradients.quantile(histogram_of(x), share)
-        assert abs(found - np.quantile(x, share)) < WIDTH
+        assert abs(found - np.quantile(x, share)) < BIN_WIDTH
     shares = [gradients.density(histogram_of(v)) for v in (x, y)]
-    found = gradients.wasserstein(*(s.set_axis(s.index - WIDTH / 2) * WIDTH for s in shares))
+    found = gradients.wasserstein(
+        *(s.set_axis(s.index - BIN_WIDTH / 2) * BIN_WIDTH for s in shares)
+    )
     assert abs(found - stats.wasserstein_distance(x, y)) < 0.02
     assert gradients.wasserstein(shares[0], shares[0]) < 1e-12
 
@@ -274,14 +276,8 @@ def test_stages_write_what_they_document(tmp_path: object) -> None:
     settings = smoke()
     for folder, source in (("one", "small_dense_short"), ("one", "digits"), ("two", "digits")):
         record.record(settings, source, tmp_path / folder / source)
-    columns = {
-        "histograms": record.HISTOGRAM_COLUMNS,
-        "tensors": record.TENSOR_COLUMNS,
-        "time": record.TIME_COLUMNS,
-        "noise": record.NOISE_COLUMNS,
-    }
     for source in settings.analysis.sources:
-        for name, documented in columns.items():
+        for name, documented in RECORDING_TABLES.items():
             table = pd.read_parquet(tmp_path / "one" / source / f"{name}.parquet")
             assert set(table.columns) == set(documented)
             if source == "digits":

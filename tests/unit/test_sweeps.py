@@ -15,8 +15,8 @@ from l2o import config
 from l2o.cli import main
 from l2o.errors import ConfigError, L2OError
 from l2o.evaluation.candidates import checkpoint_series, resolve
-from l2o.evaluation.evaluate import CURVE_COLUMNS
 from l2o.evaluation.select import score_checkpoints
+from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.evaluation.sweep import _best, score_sweep
 from l2o.meta.sweep import sweep
 from l2o.meta.train import Member, meta_train
