@@ -4,6 +4,9 @@ import zlib
 
 import jax
 
+_NOISE = 2**31
+"""Beyond the number of keys that any key is split into."""
+
 
 def key_for(seed: int, *names: str | int) -> jax.Array:
     """Return the random key of a named use.
@@ -20,3 +23,11 @@ def key_for(seed: int, *names: str | int) -> jax.Array:
     for name in names:
         key = jax.random.fold_in(key, zlib.crc32(name.encode()) if isinstance(name, str) else name)
     return key
+
+
+def noise_key(key: jax.Array) -> jax.Array:
+    """Return a key for an optimizer's noise, independent of all that ``key`` is split into.
+
+    So whether an optimizer draws noise changes nothing else.
+    """
+    return jax.random.fold_in(key, _NOISE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from l2o.agents.networks import ActorCritic, init_lecun
+from l2o.agents.networks import ActorCritic, init_lecun, unit_activations
 from l2o.agents.vectorize import unravel_like
 
 if TYPE_CHECKING:
@@ -190,6 +190,16 @@ class A2C:
         entropy = -jnp.mean(jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1))
         total = actor + hyper.critic_weight * critic - hyper.entropy_weight * entropy
         return total, {"actor": actor, "critic": critic, "entropy": entropy}
+
+    def activations(self, params: Tree, batch: Batch) -> Tree:
+        """Return how active every unit is on a batch; see :func:`unit_activations`.
+
+        Args:
+            params: Agent parameters.
+            batch: A rollout.
+        """
+        heads = ("actor", "critic")
+        return unit_activations(self.network, params, batch.observation, jax.nn.relu, heads)
 
 
 def sample_action(key: jax.Array, logits: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from l2o.agents.a2c import A2C, ActorState, Batch, Returns
-from l2o.agents.networks import init_lecun
+from l2o.agents.networks import init_lecun, unit_activations
 from l2o.agents.vectorize import unravel_like
 
 Tree = Any
@@ -110,6 +110,16 @@ class Classifier:
         right = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.action[..., None], axis=-1)
         loss = -reward_scale * jnp.mean(right)
         return loss, {"actor": loss}
+
+    def activations(self, params: Tree, batch: Batch) -> Tree:
+        """Return how active every unit is on a batch; see :func:`unit_activations`.
+
+        Args:
+            params: Parameters.
+            batch: From :meth:`rollout`.
+        """
+        output = ("layers_2",)
+        return unit_activations(self.network, params, batch.observation, nn.relu, output)
 
 
 ToyAgent = A2C | Classifier

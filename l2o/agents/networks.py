@@ -1,5 +1,6 @@
-"""Networks of the discrete agents."""
+"""Networks of the discrete agents, and how active the units of any network are."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +39,39 @@ class ActorCritic(nn.Module):
         x = nn.relu(nn.Dense(int(self.torso.rsplit("D", 1)[1]), name="torso")(x))
         logits = nn.Dense(self.actions, name="actor")(x)
         return logits, nn.Dense(1, name="critic")(x)[..., 0]
+
+
+def unit_activations(
+    network: nn.Module,
+    params: Tree,
+    observation: jax.Array,
+    nonlinearity: Callable[[jax.Array], jax.Array],
+    outputs: Sequence[str],
+) -> Tree:
+    """Return the mean magnitude of every unit's activation over a batch.
+
+    Args:
+        network: A network whose layers are modules, each called once.
+        params: Its parameters, one folder of leaves per layer.
+        observation: The batch, ``[..., *obs]``.
+        nonlinearity: Follows every layer but those in ``outputs``, whose units are linear.
+        outputs: Names of layers.
+
+    Returns:
+        A tree like the parameters, float32 ``[units]`` for each leaf; of a convolution, the units
+        are its channels.
+    """
+    _, captured = network.apply(
+        {"params": params}, observation, capture_intermediates=True, mutable=["intermediates"]
+    )
+
+    def layer(name: str) -> Tree:
+        (x,) = captured["intermediates"][name]["__call__"]
+        x = jnp.abs(x if name in outputs else nonlinearity(x))
+        mean = jnp.mean(x, axis=tuple(range(x.ndim - 1)))
+        return jax.tree.map(lambda _: mean, params[name])
+
+    return {name: layer(name) for name in params}
 
 
 def init_lecun(key: jax.Array, shapes: Tree) -> Tree:

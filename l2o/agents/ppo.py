@@ -5,7 +5,7 @@ The loop of ``brax.training.agents.ppo.train``, which itself needs jax < 0.10 an
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from l2o.tasks import quiet_brax  # noqa: F401
@@ -20,6 +20,7 @@ from l2o.agents.ppo_networks import Categorical, PPONetworks, PPOParams, TanhNor
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import count_parameters, ravel, unravel_like
 from l2o.errors import ConfigError, unknown_name
+from l2o.seeding import noise_key
 from l2o.tasks.batched import BatchedEnv, EnvState, play, raw_keys
 
 Tree = Any
@@ -190,18 +191,20 @@ class PPO:
         data: Rollout,
         key: jax.Array,
         progress: jax.Array | float = 0.0,
+        reads: Collection[str] = (),
     ) -> tuple[jax.Array, Tree, Tree]:
         """Update observation statistics, then parameters over several epochs of minibatches.
 
         Args:
-            tx: Any optax transformation with extra-args support; it gets the flat gradient and
-                the loss as ``value``, and ``progress``.
+            tx: Any optax transformation with extra-args support; it gets the flat gradient, the
+                loss as ``value``, ``progress``, and what it ``reads``.
             params: Flat parameters ``[P]``.
             opt_state: Its state.
             normalizer: Observation statistics.
             data: From :meth:`collect`.
             key: Random key.
             progress: Share of training that is over.
+            reads: What else it is given; see ``LearnedOptimizer.reads``.
 
         Returns:
             Parameters, optimizer state, statistics.
@@ -219,23 +222,39 @@ class PPO:
         def loss(params: jax.Array, batch: Rollout) -> jax.Array:
             return ppo_loss(self.unravel(params), batch, self.networks, self.settings)
 
-        def minibatch(carry: tuple, chosen: jax.Array) -> tuple[tuple, None]:
-            params, opt_state = carry
-            value, gradient = jax.value_and_grad(loss)(params, _take(data, chosen))
+        def minibatch(carry: tuple, now: tuple) -> tuple[tuple, None]:
+            (params, opt_state), (chosen, given) = carry, now
+            batch = data.take(chosen)
+            value, gradient = jax.value_and_grad(loss)(params, batch)
             gradient = self._clip(gradient)
+            if "activations" in reads:
+                units = self.networks.activations(self.unravel(params), batch.observation)
+                given = given | {"activations": units}
             updates, opt_state = tx.update(
-                gradient, opt_state, params, value=value, progress=progress
+                gradient, opt_state, params, value=value, progress=progress, **given
             )
             return (params + updates, opt_state), None
 
-        def epoch(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
+        def epoch(carry: tuple, now: tuple) -> tuple[tuple, None]:
+            key, given = now
             order = jax.random.permutation(key, data.last_observation.shape[0])
-            return jax.lax.scan(minibatch, carry, order.reshape(self.settings.minibatches, -1))
+            chosen = order.reshape(self.settings.minibatches, -1)
+            return jax.lax.scan(minibatch, carry, (chosen, given))
 
-        (params, opt_state), _ = jax.lax.scan(
-            epoch, (params, opt_state), jax.random.split(key, self.settings.epochs)
-        )
+        epochs = jax.random.split(key, self.settings.epochs), self._given(reads, key)
+        (params, opt_state), _ = jax.lax.scan(epoch, (params, opt_state), epochs)
         return params, opt_state, normalizer
+
+    def _given(self, reads: Collection[str], key: jax.Array) -> dict[str, jax.Array]:
+        """Return what an optimizer reads beside the batch, leaves ``[epochs, minibatches]``."""
+        shape = self.settings.epochs, self.settings.minibatches
+        given = {}
+        if "batch_progress" in reads:
+            share = jnp.arange(shape[0], dtype=jnp.float32) / max(shape[0] - 1, 1)
+            given["batch_progress"] = jnp.broadcast_to(share[:, None], shape)
+        if "key" in reads:
+            given["key"] = jax.random.split(noise_key(key), shape)
+        return given
 
     def _clip(self, gradient: jax.Array) -> jax.Array:
         """Scale either network's part of a flat gradient down to the largest norm allowed."""
@@ -291,10 +310,3 @@ class PPO:
         if self.env.discrete:
             return jax.random.randint(key, (number,), 0, size)
         return jax.random.uniform(key, (number, size), minval=-1.0, maxval=1.0)
-
-
-def _take(data: Rollout, chosen: jax.Array) -> Rollout:
-    """Return the unrolls of these numbers."""
-    last = data.last_observation[chosen]
-    rest = data._replace(last_observation=None)
-    return jax.tree.map(lambda x: x[:, chosen], rest)._replace(last_observation=last)

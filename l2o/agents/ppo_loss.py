@@ -26,6 +26,12 @@ class Rollout(NamedTuple):
     truncation: jax.Array | None = None  # [T, N] float32, 1 where the step is left out
     noise: jax.Array | None = None  # of the entropy's estimate
 
+    def take(self, chosen: jax.Array) -> "Rollout":
+        """Return the unrolls of these numbers, int32 ``[n]``."""
+        last = self.last_observation[chosen]
+        rest = self._replace(last_observation=None)
+        return jax.tree.map(lambda x: x[:, chosen], rest)._replace(last_observation=last)
+
 
 def advantages_and_targets(
     rollout: Rollout,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from l2o.agents.a2c import sample_action
+from l2o.agents.networks import unit_activations
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.errors import unknown_name
 
@@ -170,6 +171,12 @@ class MLP(nn.Module):
                 x = ACTIVATIONS[self.activation](x)
         return x
 
+    def activations(self, params: Tree, x: jax.Array) -> Tree:
+        """Return how active every unit is, given ``[..., O]``; see :func:`unit_activations`."""
+        output = f"hidden_{len(self.sizes) - 1}"
+        nonlinearity = ACTIVATIONS[self.activation]
+        return {"params": unit_activations(self, params["params"], x, nonlinearity, [output])}
+
 
 def orthogonal(
     key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32, gain: float = 1.0
@@ -221,6 +228,13 @@ class PPONetworks(NamedTuple):
     def values(self, params: PPOParams, observation: jax.Array) -> jax.Array:
         """Return value estimates ``[...]``."""
         return self.value.apply(params.value, observation)[..., 0]
+
+    def activations(self, params: PPOParams, observation: jax.Array) -> PPOParams:
+        """Return how active every unit is, given ``[..., O]``; see :func:`unit_activations`."""
+        return PPOParams(
+            self.policy.activations(params.policy, observation),
+            self.value.activations(params.value, observation),
+        )
 
 
 def make_networks(settings: PPOSettings, distribution: Distribution) -> PPONetworks:

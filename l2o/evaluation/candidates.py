@@ -91,6 +91,11 @@ class Program:
 
     optimizer: LearnedOptimizer | tuple[str, ...]
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """Extra arguments that an update has to provide; see :class:`LearnedOptimizer`."""
+        return frozenset() if isinstance(self.optimizer, tuple) else self.optimizer.reads
+
     def transform(
         self, values: Tree, unravel: Callable[[jax.Array], Tree]
     ) -> optax.GradientTransformationExtraArgs:

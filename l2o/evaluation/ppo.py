@@ -168,7 +168,8 @@ class PPOLifetime:
         """Update every agent on what it collected."""
 
         def learn(values: Tree, *args: Any) -> tuple:
-            return self.agent.learn(program.transform(values, self.agent.unravel), *args)
+            tx = program.transform(values, self.agent.unravel)
+            return self.agent.learn(tx, *args, program.reads)
 
         params, opt_state, normalizer = over_agents(learn)(
             values,

@@ -11,6 +11,7 @@ from l2o.agents.a2c import ActorState, Batch
 from l2o.agents.classifier import ToyAgent
 from l2o.agents.vectorize import RUN_ONCE, over_agents, ravel
 from l2o.evaluation.candidates import Program
+from l2o.seeding import noise_key
 
 Tree = Any
 
@@ -77,13 +78,20 @@ class ToyLifetime:
         """
 
         def learn(
-            values: Tree, progress: jax.Array, params: jax.Array, opt_state: Tree, batch: Batch
+            values: Tree,
+            progress: jax.Array,
+            params: jax.Array,
+            opt_state: Tree,
+            batch: Batch,
+            given: dict[str, Any],
         ) -> tuple:
             tree = self.agent.unravel(params)
             loss, gradient = jax.value_and_grad(lambda tree: self.agent.loss(tree, batch)[0])(tree)
             tx = program.transform(values, self.agent.unravel)
+            if "activations" in program.reads:
+                given = given | {"activations": self.agent.activations(tree, batch)}
             step, opt_state = tx.update(
-                ravel(gradient), opt_state, params, value=loss, progress=progress
+                ravel(gradient), opt_state, params, value=loss, progress=progress, **given
             )
             return params + step, opt_state
 
@@ -94,8 +102,11 @@ class ToyLifetime:
             keys = jax.vmap(jax.random.split)(state.key)
             actor, batch, returns = jax.vmap(rollout)(state.params, state.actor, keys[:, 0])
             progress = state.update / state.updates
+            given = {}
+            if "key" in program.reads:
+                given["key"] = jax.vmap(noise_key)(keys[:, 0])
             params, opt_state = over_agents(learn)(
-                values, progress, state.params, state.opt_state, batch
+                values, progress, state.params, state.opt_state, batch, given
             )
             update = state.update + 1
             return ToyState(params, opt_state, actor, keys[:, 1], update, state.updates), returns

@@ -25,6 +25,7 @@ from l2o.meta.population import (
 from l2o.meta.replay import recorded_gradient, replay_gradient
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.base import LearnedOptimizer
+from l2o.seeding import noise_key
 
 Tree = Any
 
@@ -52,6 +53,7 @@ class Recorded(NamedTuple):
     gradient: jax.Array  # [P] float32
     value: jax.Array  # [] float32, agent loss
     progress: jax.Array  # [] float32, share of the lifetime that is over
+    given: dict[str, Tree]  # what else the optimizer reads, see ``LearnedOptimizer.reads``
 
 
 class Measured(NamedTuple):
@@ -189,8 +191,11 @@ class InnerLoop:
             actor, batch, returns = self._rollout(agents, keys)
             span = (shared.schedule.interval * self.unroll).astype(jnp.float32)
             progress = jnp.minimum(agents.age / span, 1.0)
+            given = {}
+            if "key" in self.optimizer.reads:
+                given["key"] = jax.vmap(noise_key)(keys)
             params, opt_state, recorded, cotangent = over_agents(learn)(
-                *per, agents.params, agents.opt_state, agents.traits, batch, progress
+                *per, agents.params, agents.opt_state, agents.traits, batch, progress, given
             )
             measured = Measured(
                 cotangent, recorded.value, _reward(batch), returns.total, returns.episodes
@@ -212,6 +217,7 @@ class InnerLoop:
         traits: Traits,
         batch: Batch,
         progress: jax.Array,
+        given: dict[str, Tree],
     ) -> tuple:
         """Update one agent on its rollout; return also what is recorded."""
 
@@ -220,7 +226,10 @@ class InnerLoop:
 
         tree = self.task.agent.unravel(params)
         (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(tree)
-        recorded = Recorded(ravel(gradient), value, progress)
+        if "activations" in self.optimizer.reads:
+            units = self.task.agent.activations(true_tree(tree, traits), batch)
+            given = given | {"activations": units}
+        recorded = Recorded(ravel(gradient), value, progress, given)
         opt_state, params = self._update(shared, meta_params, (opt_state, params), recorded)
         cotangent = None
         if self.objective.over == "unroll" and self.objective.term == "actor":
@@ -233,9 +242,8 @@ class InnerLoop:
         """Let the optimizer take one step: ``(opt_state, params)`` before and after."""
         opt_state, params = state
         tx = self._transform(meta_params, shared)
-        updates, opt_state = tx.update(
-            step.gradient, opt_state, params, value=step.value, progress=step.progress
-        )
+        told = {"value": step.value, "progress": step.progress, **step.given}
+        updates, opt_state = tx.update(step.gradient, opt_state, params, **told)
         return opt_state, optax.apply_updates(params, updates)
 
     def _transform(

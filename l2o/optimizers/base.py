@@ -11,6 +11,8 @@ import optax
 from l2o.errors import MissingInputError
 from l2o.optimizers import processing
 from l2o.optimizers.blocks import in_blocks
+from l2o.optimizers.dormancy import dormancy
+from l2o.optimizers.layers import describe
 
 Tree = Any
 
@@ -27,10 +29,14 @@ class LearnedOptimizer(abc.ABC):
         name: Its name in the registry.
         coordinate_wise: Whether each parameter is updated from its own gradient and state alone,
             so that a caller may hand over one flat vector instead of a tree.
+        reads: The extra arguments of ``update`` that it reads and that take work to provide:
+            ``"activations"``, ``"batch_progress"``, ``"key"``. Who trains agents provides these,
+            and no others; all have usable defaults.
     """
 
     name: ClassVar[str]
     coordinate_wise: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -95,6 +101,9 @@ class CoordinateWise(LearnedOptimizer):
     ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step that is subtracted, per learning rate.
 
+        One that reads activations has one more argument, the dormancy of every parameter's unit,
+        ``[P]`` float32.
+
         Args:
             meta_params: The meta-parameters.
             hidden: Hidden state, arrays ``[features, P]``.
@@ -119,6 +128,7 @@ class CoordinateWise(LearnedOptimizer):
             params: Tree = None,
             *,
             progress: jax.Array | float = 0.0,
+            activations: Tree = None,
             **extra_args: Any,
         ) -> tuple[Tree, CoordinateWiseState]:
             del params, extra_args
@@ -127,7 +137,10 @@ class CoordinateWise(LearnedOptimizer):
                 return updates, state
             g = processing.clip(jax.lax.stop_gradient(ravel(leaves)), self.grad_clip)
             clock = Clock(state.count.astype(jnp.float32), jnp.asarray(progress, jnp.float32))
-            hidden, step = self._evaluate(meta_params, state.hidden, g, clock)
+            units = ()
+            if "activations" in self.reads:
+                units = (dormancy(self.name, describe(updates), activations),)
+            hidden, step = self._evaluate(meta_params, state.hidden, g, clock, *units)
             rate = rate_at(learning_rate, state.count)
             if self.unit_rms:
                 rate = rate * jax.lax.rsqrt(jnp.mean(step * step) + 1e-16)
@@ -137,16 +150,18 @@ class CoordinateWise(LearnedOptimizer):
         return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
     def _evaluate(
-        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock, *units: jax.Array
     ) -> tuple[Tree, jax.Array]:
         """Return :meth:`direction`, in blocks where it would need much memory."""
         if g.size < _LARGE or jax.default_backend() != "cpu":
-            return self.direction(meta_params, hidden, g, clock)
-        return in_blocks(self._direction_of_block, _BLOCK, (meta_params, clock), hidden, g)
+            return self.direction(meta_params, hidden, g, clock, *units)
+        return in_blocks(self._direction_of_block, _BLOCK, (meta_params, clock), hidden, g, units)
 
-    def _direction_of_block(self, shared: tuple, hidden: Tree, g: jax.Array) -> tuple:
+    def _direction_of_block(
+        self, shared: tuple, hidden: Tree, g: jax.Array, *units: jax.Array
+    ) -> tuple:
         meta_params, clock = shared
-        return self.direction(meta_params, hidden, g, clock)
+        return self.direction(meta_params, hidden, g, clock, *units)
 
 
 def rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array | float:

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 
 Tree = Any
-Direction = Callable[[Tree, Tree, jax.Array], tuple[Tree, jax.Array]]
+Direction = Callable[..., tuple[Tree, jax.Array]]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def in_blocks(
-    direction: Direction, size: int, meta_params: Tree, hidden: Tree, g: jax.Array
+    direction: Direction, size: int, meta_params: Tree, hidden: Tree, g: jax.Array, more: tuple = ()
 ) -> tuple[Tree, jax.Array]:
-    """Evaluate ``direction(meta_params, hidden, g)`` on blocks of coordinates.
+    """Evaluate ``direction(meta_params, hidden, g, *more)`` on blocks of coordinates.
 
     Its derivative works in blocks too and recomputes each: nothing is stored but the arguments.
 
@@ -29,34 +29,37 @@ def in_blocks(
         meta_params: Meta-parameters.
         hidden: Arrays ``[features, P]``.
         g: ``[P]`` float32; carries no gradient.
+        more: Further vectors ``[P]`` float32; they carry none either.
 
     Returns:
         What ``direction`` returns: hidden state and step.
     """
 
-    def block(acc: None, read: None, write: tuple) -> tuple[None, tuple]:
-        return None, direction(meta_params, *write)
+    def block(acc: None, read: tuple, write: tuple) -> tuple[None, tuple]:
+        return None, direction(meta_params, *write, *read)
 
-    return _sweep(block, None, None, (hidden, g), size)[1]
+    return _sweep(block, None, more, (hidden, g), size)[1]
 
 
-def _forward(direction: Direction, size: int, meta_params: Tree, hidden: Tree, g: jax.Array):
-    return in_blocks(direction, size, meta_params, hidden, g), (meta_params, hidden, g)
+def _forward(direction: Direction, size: int, *args: Tree) -> tuple:
+    return in_blocks(direction, size, *args), args
 
 
 def _backward(direction: Direction, size: int, residuals: tuple, cotangents: tuple) -> tuple:
-    meta_params, hidden, g = residuals
+    meta_params, hidden, g, more = residuals
     d_hidden, d_step = cotangents
 
     def block(d_meta: Tree, read: tuple, d_hidden: Tree) -> tuple[Tree, Tree]:
-        hidden, g, d_step = read
-        _, vjp = jax.vjp(lambda meta, hidden: direction(meta, hidden, g), meta_params, hidden)
-        more, d_before = vjp((d_hidden, d_step))
-        return jax.tree.map(jnp.add, d_meta, more), d_before
+        hidden, g, d_step, more = read
+        _, vjp = jax.vjp(
+            lambda meta, hidden: direction(meta, hidden, g, *more), meta_params, hidden
+        )
+        here, d_before = vjp((d_hidden, d_step))
+        return jax.tree.map(jnp.add, d_meta, here), d_before
 
     zeros = jax.tree.map(jnp.zeros_like, meta_params)
-    d_meta, d_hidden = _sweep(block, zeros, (hidden, g, d_step), d_hidden, size)
-    return d_meta, d_hidden, jnp.zeros_like(g)
+    d_meta, d_hidden = _sweep(block, zeros, (hidden, g, d_step, more), d_hidden, size)
+    return d_meta, d_hidden, *jax.tree.map(jnp.zeros_like, (g, more))
 
 
 in_blocks.defvjp(_forward, _backward)

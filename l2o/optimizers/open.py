@@ -18,8 +18,8 @@ from l2o.optimizers.base import (
     require_params,
     unravel,
 )
+from l2o.optimizers.dormancy import dormancy
 from l2o.optimizers.layers import Leaf, describe
-from l2o.optimizers.paths import named_leaves
 from l2o.optimizers.recurrent import gru
 
 Tree = Any
@@ -73,6 +73,7 @@ class OPEN(LearnedOptimizer):
     """
 
     name: ClassVar[str] = "open"
+    reads: ClassVar[frozenset[str]] = frozenset({"activations", "batch_progress", "key"})
 
     gru_features: int = 8
     hidden_size: int = 16
@@ -145,7 +146,7 @@ class OPEN(LearnedOptimizer):
                 [
                     _normalised(p[None], leaves),
                     _normalised(_signs_and_logs(momenta, g), leaves),
-                    _context(leaves, *shares, _dormancy(leaves, activations)),
+                    _context(leaves, *shares, dormancy(self.name, leaves, activations)),
                 ]
             )
             # Of the inputs only the first, the parameter, depends on meta-parameters.
@@ -180,42 +181,15 @@ def _normalised(x: jax.Array, leaves: list[Leaf]) -> jax.Array:
 
 
 def _context(
-    leaves: list[Leaf], progress: Any, batch_progress: Any, dormancy: jax.Array
+    leaves: list[Leaf], progress: Any, batch_progress: Any, active: jax.Array
 ) -> jax.Array:
     """Return the inputs that are not normalised, ``[4, P]``, in the reference's order."""
 
     def row(share: Any) -> jax.Array:
-        return jnp.full(dormancy.shape, 0.0 if share is None else share, jnp.float32)
+        return jnp.full(active.shape, 0.0 if share is None else share, jnp.float32)
 
     depth = jnp.concatenate([jnp.full(leaf.size, leaf.depth, jnp.float32) for leaf in leaves])
-    return jnp.stack([row(progress), depth, row(batch_progress), dormancy])
-
-
-def _dormancy(leaves: list[Leaf], activations: Tree) -> jax.Array:
-    """Return each unit's activation relative to its layer's mean, per incoming parameter, ``[P]``.
-
-    Raises:
-        ValueError: The activations of a leaf are missing or do not have its number of units.
-    """
-    if activations is None:
-        return jnp.ones(sum(leaf.size for leaf in leaves))
-    given = named_leaves(activations, keep_none=True)
-    missing = [leaf.path for leaf in leaves if leaf.path not in given]
-    if missing:
-        raise ValueError(f"optimizer 'open': no activations of {', '.join(missing)}.")
-    return jnp.concatenate([_dormancy_of(leaf, given[leaf.path]) for leaf in leaves])
-
-
-def _dormancy_of(leaf: Leaf, a: Any) -> jax.Array:
-    if a is None or jnp.size(a) == 1:  # log_std has one entry, whatever its size
-        return jnp.ones(leaf.size)
-    if jnp.shape(a) != leaf.shape[-1:]:
-        raise ValueError(
-            f"optimizer 'open': activations of '{leaf.path}' have shape {jnp.shape(a)}, want "
-            f"{leaf.shape[-1:]} for parameters {leaf.shape}."
-        )
-    a = jax.lax.stop_gradient(jnp.asarray(a, jnp.float32)) + 1e-11
-    return jnp.broadcast_to(a / jnp.mean(jnp.abs(a)), leaf.shape).ravel()
+    return jnp.stack([row(progress), depth, row(batch_progress), active])
 
 
 def _noise(key: jax.Array, leaves: list[Leaf]) -> jax.Array:

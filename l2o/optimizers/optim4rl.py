@@ -12,6 +12,9 @@ from l2o.optimizers.recurrent import gru, init_gru, init_mlp, mlp
 
 Tree = Any
 
+FEATURES = ("progress", "dormancy")
+"""What form B may be told beside the gradient."""
+
 
 class _TwoNetworks(CoordinateWise):
     """Shared by both forms: a GRU for the numerator and one for the denominator."""
@@ -124,24 +127,57 @@ class Optim4RLB(_TwoNetworks):
         mlp_sizes: Hidden sizes of each MLP; none in the published form.
         eps: Added inside the square root.
         unit_rms: Divide the step by its root mean square over all parameters, as Celo2 does.
+        features: Further inputs of both GRUs, as OPEN has them: ``"progress"``, the share of
+            training that is over, and ``"dormancy"``, the activation of a parameter's unit over
+            the mean of its layer, 1 where ``update`` gets no ``activations``.
     """
 
     name: ClassVar[str] = "optim4rl_b"
     outputs: ClassVar[int] = 1
-    inputs: ClassVar[tuple[int, int]] = (1, 1)
 
     grad_clip: float | None = 1.0
     hidden_size: int = 8
     mlp_sizes: tuple[int, ...] = ()
     eps: float = 1e-8
     unit_rms: bool = False
+    features: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.features
+        known = isinstance(given, tuple) and all(name in FEATURES for name in given)
+        if not known or len(set(given)) < len(given):
+            raise ValueError(f"features must be among {list(FEATURES)}, once each; got {given!r}")
+
+    @property
+    def inputs(self) -> tuple[int, int]:
+        """Input features of the two GRUs."""
+        return (1 + len(self.features),) * 2
+
+    @property
+    def coordinate_wise(self) -> bool:
+        """Whether a flat vector will do: not where units have to be known."""
+        return "dormancy" not in self.features
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Extra arguments that have to be provided; see :class:`LearnedOptimizer`."""
+        return frozenset() if self.coordinate_wise else frozenset({"activations"})
 
     def direction(
-        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock
+        self,
+        meta_params: Tree,
+        hidden: Tree,
+        g: jax.Array,
+        clock: Clock,
+        dormancy: jax.Array | None = None,
     ) -> tuple[Tree, jax.Array]:
         """Return the next hidden state and the step; see the class."""
-        del clock
         x1, x2 = processing.raw(g), processing.raw(g * g)
+        if self.features:
+            values = {"progress": clock.progress, "dormancy": dormancy}
+            rows = [jnp.broadcast_to(values[name], x1.shape) for name in self.features]
+            x1, x2 = jnp.concatenate([x1, *rows]), jnp.concatenate([x2, *rows])
         hidden, b, c = self._advance(meta_params, hidden, x1, x2)
         m = jnp.sign(g) * jnp.exp(b[0])
         return hidden, m * jax.lax.rsqrt(jnp.exp(c[0]) + self.eps)

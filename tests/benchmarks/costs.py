@@ -49,7 +49,7 @@ LEARNED = {
     "optim4rl_b": Learned(
         f"{PAPERS['optim4rl']}, RLC",
         "sgn g · exp b / √(exp c + ε), b = w · GRU(g), c = w' · GRU(g²)",
-        "",
+        "with `features`: progress, activations",
     ),
     "optim4rl_m": Learned(
         "this project",

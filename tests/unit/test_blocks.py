@@ -71,10 +71,17 @@ def test_the_state_is_replaced_in_place(problem):
     assert memory.temp_size_in_bytes < 0.3 * state
 
 
-@pytest.mark.parametrize("name", ["optim4rl_b", "optim4rl_m"])
-def test_large_networks_are_updated_alike(name, monkeypatch):
-    """What is chosen by size makes no difference: the clock, too, reaches every block."""
-    optimizer = l2o.make_optimizer(name)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("optim4rl_b", {}),
+        ("optim4rl_b", {"features": ["progress", "dormancy"]}),
+        ("optim4rl_m", {}),
+    ],
+)
+def test_large_networks_are_updated_alike(name, settings, monkeypatch):
+    """What is chosen by size makes no difference: what else is told, too, reaches every block."""
+    optimizer, active = l2o.make_optimizer(name, **settings), jnp.linspace(0.0, 3.0, 50)
     keys = jax.random.split(jax.random.key(0), 3)
     leaves, structure = jax.tree.flatten(optimizer.init_meta(keys[0]))
     draws = [0.3 * jax.random.normal(keys[1], leaf.shape) for leaf in leaves]
@@ -85,7 +92,7 @@ def test_large_networks_are_updated_alike(name, monkeypatch):
         tx = optimizer.transform(meta)
         state, out = tx.init(g[0]), []
         for gradient in g:
-            update, state = tx.update(gradient, state, progress=progress)
+            update, state = tx.update(gradient, state, progress=progress, activations=active)
             out.append(update)
         return jnp.stack(out)
 

@@ -10,6 +10,7 @@ import optax
 import pytest
 import yaml
 
+from l2o.agents.vectorize import on_tree
 from l2o.cli import main
 from l2o.meta.estimators import make_estimator
 from l2o.meta.estimators.base import split_keys
@@ -39,6 +40,7 @@ class ReadsParams:
     """A learned optimizer with momentum and a weight decay: its update depends on parameters."""
 
     coordinate_wise = True
+    reads = frozenset()
 
     def init_meta(self, key):
         return {name: jnp.float32(value) for name, value in {"a": 0.3, "b": 0.2, "c": 0.8}.items()}
@@ -65,6 +67,9 @@ OPTIMIZERS = {
     "optim4rl_a": lambda: make_optimizer("optim4rl_a"),
     "linear": lambda: make_optimizer("linear"),
     "reads_params": ReadsParams,
+}
+READS_UNITS = {
+    "optim4rl_b_told": lambda: make_optimizer("optim4rl_b", features=["progress", "dormancy"])
 }
 
 
@@ -150,7 +155,7 @@ def make_trainer(optimizer="optim4rl_b", objective="actor", tasks=2, **changes) 
         TrainingTask("catch", agent("catch"), 0.01),
         TrainingTask("grid", agent("small_dense_short"), 0.003, reward_scale=10.0, weight=2.0),
     )
-    optimizer = OPTIMIZERS[optimizer]()
+    optimizer = (OPTIMIZERS | READS_UNITS)[optimizer]()
     estimator = changes.pop("estimator", "truncated_gradient")
     loops = tuple(
         InnerLoop(optimizer, task, 2, UNROLL, get_objective(objective, estimator))
@@ -167,6 +172,19 @@ def init(trainer, key, interval=INTERVAL, meta_learning_rate=1.0):
     return jit(trainer.init)(key, start.settings(), trainer.phase(start))
 
 
+def units_by_hand(params, observation):
+    """The mean magnitude of each unit of a dense agent, constants to the meta-gradient."""
+    x = observation.reshape(*observation.shape[:2], -1)
+
+    def dense(x, layer):
+        return x @ params[layer]["kernel"] + params[layer]["bias"]
+
+    torso = jax.nn.relu(dense(x, "torso"))
+    units = {"torso": torso} | {head: dense(torso, head) for head in ("actor", "critic")}
+    means = {name: jnp.abs(x).mean((0, 1)) for name, x in units.items()}
+    return jax.lax.stop_gradient({name: {"kernel": a, "bias": a} for name, a in means.items()})
+
+
 def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
     """The mean meta-loss as one function of the meta-parameters, agent by agent."""
     total = 0.0
@@ -174,6 +192,8 @@ def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
     for loop, agents, task_key in zip(trainer.loops, state.populations, keys, strict=True):
         task, a2c = loop.task, loop.task.agent
         tx = trainer.optimizer.transform(meta, learning_rate=task.learning_rate)
+        if not trainer.optimizer.coordinate_wise:
+            tx = on_tree(tx, a2c.unravel)
         agent_keys = split_keys(task_key, AGENTS, UNROLL + 2)
         schedule = state.settings.schedule
         fresh = jax.lax.stop_gradient(
@@ -198,7 +218,11 @@ def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
                 actor, batch = act(params, actor, rollout_keys[1 + k])
                 losses.append(loss(params, batch)[loop.objective.term == "actor"])
                 gradient, _ = jax.lax.stop_gradient(jax.grad(loss, has_aux=True)(params, batch))
-                updates, opt_state = tx.update(gradient, opt_state, params)
+                told = {
+                    "progress": (start.age + k) / (INTERVAL * UNROLL),
+                    "activations": units_by_hand(a2c.unravel(params), batch.observation),
+                }
+                updates, opt_state = tx.update(gradient, opt_state, params, **told)
                 params = optax.apply_updates(params, updates)
             return losses[-1] if loop.objective.over == "next" else sum(losses[1:]) / UNROLL
 
@@ -213,6 +237,7 @@ def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
     [
         ("optim4rl_b", "actor"),
         ("optim4rl_b", "mean_actor"),
+        ("optim4rl_b_told", "mean_actor"),
         ("reads_params", "agent_loss"),
         ("reads_params", "mean_agent_loss"),
     ],

@@ -562,6 +562,17 @@ def test_norm_of_the_gradient_is_bounded():
         ("optim4rl_b", {"mlp_sizes": 5}, "mlp_sizes.*got 5"),
         ("linear", {"mlp_sizes": [4, -1]}, r"mlp_sizes.*got \(4, -1\)"),
         ("optim4rl_b", {"grad_clip": -1.0}, "grad_clip.*got -1.0"),
+        (
+            "optim4rl_b",
+            {"features": ["age"]},
+            r"'optim4rl_b': features .*\['progress', 'dormancy'\], once each; got \('age',\)",
+        ),
+        (
+            "optim4rl_b",
+            {"features": ["progress"] * 2},
+            r"once each; got \('progress', 'progress'\)",
+        ),
+        ("optim4rl_b", {"features": "progress"}, "features.*got 'progress'"),
     ],
 )
 def test_unknown_and_invalid_settings_are_refused(name, hyperparameters, message):
@@ -589,6 +600,73 @@ def test_every_processing_feeds_optim4rl(name):
     tx = optimizer.transform(meta_params, 0.1)
     updates, _ = tx.update(g, tx.init(g))
     assert np.isfinite(updates).all() and updates[0] > 0 > updates[4] and updates[2] == 0
+
+
+FEATURES = {
+    "none": (),
+    "progress": ("progress",),
+    "dormancy": ("dormancy",),
+    "both": ("progress", "dormancy"),
+    "turned": ("dormancy", "progress"),
+}
+
+
+@pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
+def test_features_of_form_b_are_inputs_of_both_networks(features):
+    optimizer = l2o.make_optimizer("optim4rl_b", features=list(features))
+    assert optimizer.inputs == (1 + len(features),) * 2
+    assert optimizer.coordinate_wise == ("dormancy" not in features)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(optimizer.init_meta, jax.random.key(0))
+    draw = lambda x: rng.normal(scale=0.4, size=x.shape).astype(x.dtype)  # noqa: E731
+    meta = jax.tree.map(draw, shapes)
+    kernels, biases = rng.normal(size=(2, 4, 3)), rng.normal(size=(2, 3))
+    active = np.float32([0.0, 1.0, 5.0])  # of three units: half, and two and a half, of the mean
+    told = {"activations": {"bias": active, "kernel": active}}
+    tx = optimizer.transform(meta, 0.1)
+    state = tx.init({"bias": biases[0], "kernel": kernels[0]})
+    hidden = {name: np.zeros((8, 15), np.float32) for name in ("gru1", "gru2")}
+    for progress, kernel, bias in zip((0.25, 0.5), kernels, biases, strict=True):
+        grads = {"bias": np.float32(bias), "kernel": np.float32(kernel)}
+        updates, state = tx.update(grads, state, progress=progress, **told)
+        g = np.clip(ravel(grads), -1, 1)
+        rows = {"progress": np.full(15, progress), "dormancy": np.tile([0, 0.5, 2.5], 5)}
+        x = [rows[name] for name in features]
+        for name, first in (("gru1", g), ("gru2", g * g)):
+            hidden[name] = plain_gru(meta[name], hidden[name], np.float32([first, *x]))
+        b, c = (mlp(meta[f"mlp{i}"], hidden[f"gru{i}"])[0] for i in (1, 2))
+        want = -0.1 * np.sign(g) * np.exp(b) / np.sqrt(np.exp(c) + 1e-8)
+        np.testing.assert_allclose(ravel(updates), want, rtol=1e-4)
+
+
+def test_form_b_with_features_without_weight_is_form_b():
+    plain = l2o.make_optimizer("optim4rl_b")
+    told = l2o.make_optimizer("optim4rl_b", features=["progress", "dormancy"])
+    meta = plain.init_meta(jax.random.key(0))
+    wide = told.init_meta(jax.random.key(1))
+    assert wide["gru1"]["w_in"].shape == wide["gru2"]["w_in"].shape == (24, 3)
+    w_in = {name: meta[name]["w_in"] for name in ("gru1", "gru2")}
+    wide = meta | {
+        name: meta[name] | {"w_in": jnp.pad(w, ((0, 0), (0, 2)))} for name, w in w_in.items()
+    }
+    g = {"w": jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)}
+    active = {"w": jnp.arange(4.0)}
+
+    def update(optimizer, meta):
+        tx = optimizer.transform(meta, 0.1)
+        return ravel(tx.update(g, tx.init(g), progress=0.3, activations=active)[0])
+
+    np.testing.assert_allclose(update(told, wide), update(plain, meta), rtol=1e-6)
+
+
+def test_activations_that_do_not_fit_form_b():
+    optimizer = l2o.make_optimizer("optim4rl_b", features=["dormancy"])
+    tx = optimizer.transform(optimizer.init_meta(jax.random.key(0)))
+    g = {"w": jnp.ones((2, 3))}
+    with pytest.raises(ValueError, match=r"'optim4rl_b': activations of 'w' .* want \(3,\)"):
+        tx.update(g, tx.init(g), activations={"w": np.ones(2)})
+    with pytest.raises(ValueError, match="'optim4rl_b': no activations of w"):
+        tx.update(g, tx.init(g), activations={})
 
 
 @pytest.mark.parametrize("name", ["optim4rl_a", "optim4rl_b"])

@@ -21,7 +21,7 @@ from l2o.optimizers.paths import named_leaves
 
 SETTINGS = {
     "optim4rl_a": {"processing": "clip", "mlp_sizes": (4,), "eps": 1e-17},
-    "optim4rl_b": {"grad_clip": None, "hidden_size": 5},
+    "optim4rl_b": {"grad_clip": None, "hidden_size": 5, "features": ("progress",)},
     "linear": {},
     "l2lgd2": {"p": 7.0},
     "open": {"gru_features": 3, "hidden_size": 5, "grad_clip": 2.0},
