@@ -14,6 +14,9 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 # The environment is made by `make` or pip from requirements.lock; this names an image for
 # `--software-deployment-method apptainer` and does nothing otherwise.
 container: "docker://python:3.12-slim"

@@ -17,6 +17,8 @@ from l2o.runs import FAILED_RECORD, RECORD, read_history
 
 # Where a tracking store keeps its copies: they must not be taken for results.
 STORE_FOLDERS = ("mlartifacts", "mlruns")
+# Beside a job's files, written by ``l2o.tracking``: which MLflow run shows them, and where.
+SIDECAR = ".mlflow.json"
 
 _REQUIRED = ("stage", "status", "started", "ended", "config", "tags", "results", "timings")
 _ARTIFACT_KINDS = frozenset({".json", ".parquet", ".png", ".svg", ".safetensors"})
@@ -73,6 +75,16 @@ class Job:
         """What people call the job: its stage and its recipe or task."""
         tags = self.record["tags"]
         return f"{self.record['stage']} {tags.get('recipe') or tags.get('task') or ''}".rstrip()
+
+    def mlflow_url(self) -> str | None:
+        """Return the page of the MLflow run that shows the job, None if it was not delivered."""
+        try:
+            note = read_json(self.directory / SIDECAR)
+            of_this_execution = note["run_key"].endswith(f"@{self.record['started']}")
+            is_link = note["url"].startswith(("http://", "https://"))
+        except (ResultsError, KeyError, TypeError, AttributeError):
+            return None
+        return note["url"] if of_this_execution and is_link else None
 
     def labels(self) -> dict[str, str]:
         """Return what jobs are searched and grouped by."""

@@ -17,7 +17,9 @@ _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
 _META = (*_LIBRARY, "meta", "checkpoint.py", "processes.py")
 _TUNING_KEYS = {"learning_rates", "tuning_seeds", "tuning_env_steps"}
 _AGENT_KEYS = {"recipes", "backend", "episodes", "ppo"}
-_STATISTICS = tuple(f"evaluation/{name}.py" for name in ("aggregates", "intervals", "statistics"))
+_STATISTICS = tuple(
+    f"evaluation/{name}.py" for name in ("aggregates", "intervals", "nested", "statistics")
+)
 _SOURCES = {
     "baselines": (*_LIBRARY, "evaluation"),
     "meta_train": _META,
@@ -28,12 +30,12 @@ _SOURCES = {
     "transfer": (*_LIBRARY, "evaluation", "checkpoint.py"),
     "transfer_summary": ("report", *_STATISTICS),
     "level": (*_LIBRARY, "evaluation"),
-    "ablate": ("evaluation/ablate.py", *_STATISTICS),
+    "ablate": ("evaluation/ablate.py", "evaluation/factorial.py", *_STATISTICS),
     "record": (*_LIBRARY, "evaluation", "analysis"),
     "drift": (*_LIBRARY, "meta", "analysis"),
     "identity": ("optimizers", "seeding.py", "analysis"),
     "study": ("report", "analysis/gradients.py", *_STATISTICS),
-    "report": ("report", "analysis/gradients.py", *_STATISTICS),
+    "report": ("report", "jobs.py", "analysis/gradients.py", *_STATISTICS),
     "track": ("tracking.py", "model_registry.py", "jobs.py"),
 }
 
@@ -80,11 +82,13 @@ def _settings(config: Config, stage: str, name: str) -> object:
             keys = _TUNING_KEYS | _AGENT_KEYS | {"seeds", "points"}
             return _pick(whole["transfer"], keys - {"recipes"})
         case "level" if name == "toy":
-            return [tasks, agents, config.evaluation_seeds]
+            return [tasks, agents, config.meta_seeds, config.evaluation_seeds]
         case "level" if name in whole["toy_tasks"]:
-            return [whole["toy_tasks"][name], agents, config.evaluation_seeds]
+            seeds = [config.meta_seeds, config.evaluation_seeds]
+            return [whole["toy_tasks"][name], agents, *seeds]
         case "level":
-            return _pick(whole["transfer"], _AGENT_KEYS - {"recipes"} | {"seeds", "points"})
+            seeds = [config.meta_seeds, config.evaluation_ppo_seeds]
+            return [_pick(whole["transfer"], _AGENT_KEYS - {"recipes"} | {"points"}), *seeds]
         case "sweep":
             return _sweep_settings(config, *name.split("/", 1))
         case "score_sweep":
@@ -106,7 +110,7 @@ def _settings(config: Config, stage: str, name: str) -> object:
             return [whole["transfer"]["tasks"]]
         case "ablate":
             ablation = whole["ablations"][name]
-            compared = [ablation["recipes"], ablation["tasks"], config.meta_seeds]
+            compared = [ablation[key] for key in ("recipes", "tasks", "factors")]
             return [*compared, selected["tasks"], config.select.tasks]
         case "record":
             return [_recorded(config, whole, name), agents]

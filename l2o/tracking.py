@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from l2o.errors import ResultsError
 from l2o.files import read_json, write_json
-from l2o.jobs import STORE_FOLDERS, Job, find_jobs
+from l2o.jobs import SIDECAR, STORE_FOLDERS, Job, find_jobs
 from l2o.model_registry import publish_champion
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "l2o-rl"
-SIDECAR = ".mlflow.json"
 RUN_KEY_TAG = "l2o.run_key"
 INVOCATION_TAG = "l2o.invocation"
 PARENT_TAG = "mlflow.parentRunId"
+
+_LOCAL_UI = "http://127.0.0.1:5000"
 
 # What MLflow accepts in one call.
 _METRIC_BATCH, _PARAM_BATCH = 1000, 100
@@ -103,6 +104,18 @@ def sync(results_dir: str | Path, tracking_uri: str | None = None) -> SyncReport
     return report
 
 
+def run_url(uri: str, experiment: str, run: str) -> str:
+    """Return the page of a run in MLflow.
+
+    Args:
+        uri: The store; a server shows its runs itself, ``make ui`` those of a database.
+        experiment: Id.
+        run: Id.
+    """
+    base = _without_credentials(uri).rstrip("/") if _is_server(uri) else _LOCAL_UI
+    return f"{base}/#/experiments/{experiment}/runs/{run}"
+
+
 def main_sync(results_dir: str | Path, uri: str | None = None, out: Path | None = None) -> int:
     """Run ``sync`` for the command line: print what was delivered and how to browse it.
 
@@ -167,10 +180,10 @@ class _Delivery:
         # A run that the user deleted in MLflow was delivered too.
         if run and (run.info.status != "RUNNING" or run.info.lifecycle_stage == "deleted"):
             self._report.unchanged += 1
-            _note_run_id(job, run)
+            _note_run(job, run, self._report.uri)
             return
         run = run or self._create(job)
-        _note_run_id(job, run)
+        _note_run(job, run, self._report.uri)
         self._log_params(job, run)
         self._log_points(job, run)
         for path in job.artifacts():
@@ -241,9 +254,11 @@ def _all_runs(client: "MlflowClient", experiment: str) -> "Iterator[MlflowRun]":
             return
 
 
-def _note_run_id(job: Job, run: "MlflowRun") -> None:
-    """Leave the id of the MLflow run beside the job's files."""
-    path, note = job.directory / SIDECAR, {"run_id": run.info.run_id, "run_key": job.key}
+def _note_run(job: Job, run: "MlflowRun", uri: str) -> None:
+    """Leave beside the job's files which MLflow run shows them, and at which address."""
+    path, run_id = job.directory / SIDECAR, run.info.run_id
+    url = run_url(uri, run.info.experiment_id, run_id)
+    note = {"run_id": run_id, "run_key": job.key, "url": url}
     with contextlib.suppress(ResultsError):
         if read_json(path) == note:
             return
@@ -293,7 +308,7 @@ def _is_unreachable(error: BaseException) -> bool:
 
 
 def _without_credentials(text: str) -> str:
-    return re.sub(r"//[^/@\s]+@", "//", text)
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def _one_line(error: BaseException) -> str:

@@ -60,11 +60,10 @@ def _score_sweep(args: argparse.Namespace) -> None:
 
 
 def _add_level(stages: argparse._SubParsersAction) -> None:
-    text = "train agents with the last checkpoint of a recipe, and with its untrained one"
+    text = "train agents with the last checkpoints of a recipe, and with its untrained ones"
     parser = stage(stages, "level", text, _level)
     add_config_argument(parser)
     parser.add_argument("--recipe", required=True, help="what was meta-trained")
-    parser.add_argument("--seed", type=int, default=0, help="of the meta-training (default 0)")
     parser.add_argument("--where", required=True, help="toy (all toy tasks), or a task of PPO")
     parser.add_argument(
         "--runs", type=Path, required=True, help="folder with <recipe>/seed_<seed> of every recipe"
@@ -76,7 +75,7 @@ def _level(args: argparse.Namespace) -> None:
     from l2o.config import load
     from l2o.evaluation.levels import level
 
-    level(load(args.config), args.recipe, args.seed, args.where, args.runs, args.out)
+    level(load(args.config), args.recipe, args.where, args.runs, args.out)
 
 
 def _add_ablate(stages: argparse._SubParsersAction) -> None:

@@ -1,19 +1,20 @@
 """The stage `ablate`: compare recipes that differ in one thing. Imports no jax."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from l2o.errors import unknown_name
-from l2o.evaluation.aggregates import (
-    TransferScores,
-    interquartile_means,
+from l2o.evaluation.aggregates import TransferScores, score_tasks
+from l2o.evaluation.factorial import FACTOR_COLUMNS, factor_rows
+from l2o.evaluation.nested import (
+    difference,
+    interquartile_mean,
+    nested_estimate,
     probability_of_improvement,
-    score_tasks,
 )
-from l2o.evaluation.intervals import estimate
 from l2o.evaluation.statistics import CURVE_COLUMNS, final_returns, summarize
 from l2o.files import read_table, write_table
 from l2o.runs import Run
@@ -23,20 +24,25 @@ TOY = "toy"
 """In place of a task: all toy tasks on which optimizers are evaluated."""
 STAGES = ("trained", "untrained")
 """What a level is evaluated with: its last checkpoint, and its first."""
+ELSEWHERE = -1
+"""In place of the seed of a meta-training: a pretrained optimizer."""
+LEVEL_COLUMNS = CURVE_COLUMNS | {"meta_seed": "seed of the meta-training, -1 of a pretrained one"}
 EFFECT_COLUMNS = {
-    "where": "toy (meta-training and validation tasks), test (tasks that PPO learns) or supervised",
+    "where": "tasks: training (those of meta-training), validation, test (of PPO) or supervised",
     "recipe": "the level",
     "variant": "what the report calls it",
     "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
-    "iqm_low": "lower end of its 95% stratified bootstrap interval, NaN with fewer than three runs",
+    "iqm_low": "lower end of its 95% interval, see l2o.evaluation.nested; NaN with fewer than three "
+    "meta-training runs",
     "iqm_high": "upper end",
     "difference": "iqm minus that of the full method, the ablation's first recipe",
-    "low": "lower end of its 95% interval; both sides are resampled independently",
+    "low": "lower end of its 95% interval",
     "high": "upper end",
-    "probability": "that a run of this level scores higher than one of the full method on a task",
+    "probability": "that an agent of this level scores higher than one of the full method on a task",
     "probability_low": "lower end of its 95% interval",
     "probability_high": "upper end",
-    "runs": "agents on each task: seeds x meta-training seeds",
+    "meta_seeds": "meta-training runs; agents if it is pretrained, which are then resampled alone",
+    "agents": "agents of each run on each task",
     "tasks": "how many",
 }
 _AGENTS = 100_000
@@ -47,12 +53,13 @@ def ablate(config: Config, name: str, levels: Path, baselines: Path, out: Path) 
     """Compare the levels of an ablation with each other and with the full method.
 
     Writes ``curves.parquet``, ``summary.parquet`` (per level and task), ``effects.parquet`` (see
-    ``EFFECT_COLUMNS``) and ``run.json`` in ``out``.
+    ``EFFECT_COLUMNS``), ``factors.parquet`` (:data:`l2o.evaluation.factorial.FACTOR_COLUMNS`; no
+    rows without factors) and ``run.json`` in ``out``.
 
     Args:
         config: The pipeline's configuration.
         name: The ablation.
-        levels: Folder with ``<recipe>/seed_<seed>/<toy or task>`` of every level.
+        levels: Folder with ``<recipe>/<toy or task>`` of every level.
         baselines: Folder of the tasks' baselines.
         out: Folder of the results.
 
@@ -68,56 +75,66 @@ def ablate(config: Config, name: str, levels: Path, baselines: Path, out: Path) 
         curves = pd.concat(_levels(config, settings, levels), ignore_index=True)
         write_table(out / "curves.parquet", curves)
         write_table(out / "summary.parquet", _summary(config, curves))
-        effects = _effects(config, settings, curves, baselines)
+        effects, factors = _effects(config, settings, curves, baselines)
         write_table(out / "effects.parquet", effects)
+        write_table(out / "factors.parquet", factors)
         run.summary({f"{row.where}/{row.recipe}": row.iqm for row in effects.itertuples()})
 
 
 def _levels(config: Config, settings: Ablation, levels: Path) -> Iterator[pd.DataFrame]:
     """Yield the curves of every level, labelled ``<recipe>/seed_<seed>/<stage>``."""
     for recipe, variant in settings.recipes.items():
-        for seed in config.meta_seeds:
-            for where in (TOY, *settings.tasks):
-                folder = levels / recipe / f"seed_{seed}" / where
-                part = read_table(folder / "curves.parquet", CURVE_COLUMNS)
-                yield part.assign(
-                    variant=variant,
-                    recipe=recipe,
-                    meta_seed=seed,
-                    stage=part["optimizer"],
-                    optimizer=f"{recipe}/seed_{seed}/" + part["optimizer"],
-                )
+        for where in (TOY, *settings.tasks):
+            part = read_table(levels / recipe / where / "curves.parquet", LEVEL_COLUMNS)
+            run = f"{recipe}/seed_" + part["meta_seed"].astype(str) + "/"
+            yield part.assign(
+                variant=variant,
+                recipe=recipe,
+                stage=part["optimizer"],
+                optimizer=run + part["optimizer"],
+            )
 
 
 def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
     finals = final_returns(curves)
     names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
-    training = {task.task for task in config.recipes[config.select.recipe].tasks}
-    validation = set(config.select.tasks)
-    table["role"] = [
-        "training" if task in training else "validation" if task in validation else "test"
-        for task in table["task"]
-    ]
-    return table.drop(columns="optimizer")
+    roles = {task: role for role, tasks in _roles(config, curves["task"]).items() for task in tasks}
+    return table.assign(role=table["task"].map(roles)).drop(columns="optimizer")
+
+
+def _roles(config: Config, tasks: Iterable[str]) -> dict[str, list[str]]:
+    """Return what each task is for: those of meta-training, of selection, never seen, supervised."""
+    given = list(dict.fromkeys(tasks))
+    training = [task.task for task in config.recipes[config.select.recipe].tasks]
+    roles = {"training": training, "validation": config.select.tasks}
+    others = [task for task in given if task not in [*training, *config.select.tasks]]
+    roles["test"] = [task for task in others if task not in config.toy_tasks]
+    roles["supervised"] = [task for task in others if task in config.toy_tasks]
+    return {role: [task for task in given if task in named] for role, named in roles.items()}
 
 
 def _effects(
     config: Config, settings: Ablation, curves: pd.DataFrame, baselines: Path
-) -> pd.DataFrame:
-    sets = {
-        TOY: config.toy_evaluation_tasks,
-        "test": [task for task in settings.tasks if task not in config.toy_tasks],
-        "supervised": [task for task in settings.tasks if task in config.toy_tasks],
-    }
-    rows: list[tuple] = []
-    for where, tasks in sets.items():
-        if tasks:
-            scores = score_tasks(_scored(task, curves, baselines) for task in tasks)
-            for reason in scores.left_out:
-                print(f"left out of the effects: {reason}", flush=True)
-            rows += _effect_rows(where, scores, settings.recipes)
-    return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the effects of levels, and of factors."""
+    effects: list[tuple] = []
+    factors: list[tuple] = []
+    for where, tasks in _roles(config, curves["task"]).items():
+        if not tasks:
+            continue
+        found = score_tasks(_scored(task, curves, baselines) for task in tasks)
+        for reason in found.left_out:
+            print(f"left out of the effects: {reason}", flush=True)
+        names = [name for name in settings.recipes if name in found.complete]
+        scores = {name: _runs(found, name) for name in names}
+        effects += _effect_rows(where, scores, settings.recipes)
+        if settings.factors and len(scores) == len(settings.recipes):
+            factors += factor_rows(where, settings.factors, scores)
+    return (
+        pd.DataFrame(effects, columns=list(EFFECT_COLUMNS)),
+        pd.DataFrame(factors, columns=list(FACTOR_COLUMNS)),
+    )
 
 
 def _scored(task: str, curves: pd.DataFrame, baselines: Path) -> pd.DataFrame:
@@ -132,23 +149,40 @@ def _scored(task: str, curves: pd.DataFrame, baselines: Path) -> pd.DataFrame:
     return table.assign(**{"return": table["return"].where(table["episodes"] > 0, early)})
 
 
-def _effect_rows(where: str, scores: TransferScores, recipes: dict[str, str]) -> Iterator[tuple]:
+def by_run(meta_seeds: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return values of agents by meta-training run, ``[runs, agents]``.
+
+    A claim about a pretrained optimizer is about this one, not about those that a recipe would give:
+    each of its agents counts as a run.
+
+    Args:
+        meta_seeds: Of each value, in order.
+        values: The same number for every meta-training run.
+    """
+    runs = 1 if meta_seeds[0] == ELSEWHERE else np.unique(meta_seeds).size
+    matrix = values.reshape(runs, -1)
+    return matrix.T if meta_seeds[0] == ELSEWHERE else matrix
+
+
+def _effect_rows(
+    where: str, scores: dict[str, np.ndarray], recipes: dict[str, str]
+) -> Iterator[tuple]:
     full = next(iter(recipes))
-    complete = set(scores.complete)
-    for recipe, variant in recipes.items():
-        if not {recipe, full} <= complete:
-            continue
-        pair = [scores.matrix(recipe), scores.matrix(full)]
+    for recipe, own in scores.items() if full in scores else ():
+        pair = [own, scores[full]]
         found = [
-            estimate(pair[0], lambda x: interquartile_means(x[..., None])),
-            estimate(pair, _difference),
-            estimate(pair, probability_of_improvement),
+            nested_estimate(pair[:1], interquartile_mean),
+            nested_estimate(pair, difference(interquartile_mean)),
+            tuple(np.clip(nested_estimate(pair, probability_of_improvement), 0, 1)),
         ]
         if recipe == full:  # resampled independently it would differ from itself
-            found[1:] = [np.zeros((3, 1)), np.full((3, 1), 0.5)]
-        numbers = [float(end[0]) for ends in found for end in ends]
-        yield where, recipe, variant, *numbers, *pair[0].shape
+            found[1:] = [(0.0,) * 3, (0.5,) * 3]
+        numbers = [float(end) for ends in found for end in ends]
+        yield where, recipe, recipes[recipe], *numbers, *own.shape
 
 
-def _difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return interquartile_means(x[..., None]) - interquartile_means(y[..., None])
+def _runs(scores: TransferScores, recipe: str) -> np.ndarray:
+    """Return a level's scores, ``[runs, agents, tasks]``; see :func:`by_run`."""
+    numbers = np.sort(scores.table.loc[scores.table["optimizer"] == recipe, "seed"].unique())
+    matrix = scores.matrix(recipe)  # in the order of the numbers
+    return np.stack([by_run(numbers // _AGENTS, column) for column in matrix.T], axis=-1)

@@ -1,7 +1,6 @@
 """The stage `report`: from the files of a run to one HTML page and its figures."""
 
 import datetime
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,12 @@ from markupsafe import Markup
 
 from l2o.evaluation.statistics import FINAL_SHARE
 from l2o.files import write_table, write_text
-from l2o.report import (
-    compare,
-    cost,
-    figures,
-    gradient_figures,
-    gradient_studies,
-    gradient_tables,
-    svg,
-    tables,
-    text,
-    transfer_tables,
-)
+from l2o.report import compare, cost, gradient_tables, tables, text, transfer_tables
 from l2o.report.claim_table import claim_table
 from l2o.report.claims import all_claims
+from l2o.report.drawings import save_drawings
 from l2o.report.load import load
 from l2o.report.results import Results
-from l2o.report.style import recipe_lines
-from l2o.report.svg import Drawing
-from l2o.report.transfer_summary import summary_drawings
 
 _GLOSSARY = (
     ("agent", "A policy and a value network, trained by A2C (toy tasks) or PPO (Brax)."),
@@ -60,8 +46,8 @@ def build_report(results: Path, out: Path) -> None:
 
     Args:
         results: Folder of a scale, ``results/<scale>``.
-        out: The page. Beside it go ``figures/``, as SVG and PNG, and ``claims.parquet``, see
-            :data:`l2o.report.claim_table.CLAIM_COLUMNS`.
+        out: The page. Beside it go ``figures/<section>/``, as SVG and PNG, and ``claims.parquet``,
+            see :data:`l2o.report.claim_table.CLAIM_COLUMNS`.
 
     Raises:
         ConfigError: The run's ``config.json`` is missing or invalid.
@@ -70,7 +56,7 @@ def build_report(results: Path, out: Path) -> None:
     run = load(results)
     claims = claim_table(run)
     write_table(out.parent / "claims.parquet", claims)
-    drawn = {drawing.name: svg.save(drawing, out.parent / "figures") for drawing in _drawings(run)}
+    drawn = save_drawings(run, out.parent / "figures")
     write_text(out, _template().render(_context(run, drawn, claims)))
 
 
@@ -89,7 +75,7 @@ def _template() -> jinja2.Template:
 
 def _context(run: Results, drawn: dict[str, Markup], claims: pd.DataFrame) -> dict[str, Any]:
     """Return what the template writes about."""
-    settings = run.config
+    settings, costs = run.config, cost.of_jobs(run.jobs)
     return {
         "run": run,
         "config": settings,
@@ -103,7 +89,8 @@ def _context(run: Results, drawn: dict[str, Markup], claims: pd.DataFrame) -> di
         "tables": _tables(run),
         "gradients": gradient_tables.all_tables(run.gradients),
         "ablations": {name: _ablation(run, name) for name in run.ablations},
-        "costs": cost.of_jobs(run.jobs),
+        "costs": costs,
+        "links": {job.name: job.url for job in costs if job.url},
         "stages": cost.by_stage(run.jobs),
         "phases": cost.PHASES,
         "environment": cost.environment(run.jobs),
@@ -185,68 +172,11 @@ def _ablation(run: Results, name: str) -> dict[str, Any]:
         "title": name.replace("_", " "),
         "question": run.config.ablations[name].question,
         "tasks": list(results.summary["task"].unique()),
-        "effects": tables.effects(results.effects),
+        "effects": tables.effects(results.effects, cost.of_meta_training(run.jobs)),
+        "factors": None if results.factors.empty else tables.factors(results.factors),
         "returns": tables.ablation(results.summary, variants),
         "pairs": tables.variant_comparisons(
             compare.compare_pairs(finals, list(variants)), variants
         ),
         "gains": tables.variant_comparisons(gains, variants),
     }
-
-
-def _drawings(run: Results) -> Iterator[Drawing]:
-    """Yield every figure of the report."""
-    for task in run.config.toy_evaluation_tasks:
-        curves = run.toy_curves(task)
-        if not curves.empty:
-            title = f"{task} ({run.role(task)})"
-            figure = figures.learning_curves(curves, title)
-            yield Drawing(f"toy_{task}", figure, f"Learning curves on {task}")
-    if run.meta_training:
-        yield from _meta_training_drawings(run)
-    if run.selection is not None:
-        figure = figures.selection(run.selection.scores, run.selection.champion)
-        yield Drawing("selection", figure, "Validation score of every checkpoint")
-    for task, evaluation in run.transfer.items():
-        figure = figures.learning_curves(evaluation.curves, f"{task} (test)")
-        yield Drawing(f"transfer_{task}", figure, f"Learning curves on the test task {task}")
-    if run.summary is not None:
-        yield from summary_drawings(run.summary, "summary_")
-    for name, ablation in run.ablations.items():
-        for task, rows in ablation.summary.groupby("task", sort=False):
-            figure = figures.ablation(rows, run.variants(name), str(task))
-            yield Drawing(
-                f"ablation_{name}_{task}", figure, f"Final returns of the variants on {task}"
-            )
-    if not run.gradients.histograms.empty:
-        yield from gradient_studies.drawings(run.gradients.tables, run.gradients.histograms)
-    if run.gradients.identity is not None:
-        table = gradient_tables.accuracies(run.gradients.identity)
-        figure = gradient_figures.identity(table)
-        yield Drawing("gradient_identity_accuracy", figure, "Accuracy on the identity task")
-
-
-def _meta_training_drawings(run: Results) -> Iterator[Drawing]:
-    recipes = list(dict.fromkeys(recipe for recipe, _ in run.meta_training))
-    lines = recipe_lines(recipes, run.config.select.recipe)
-    columns = dict.fromkeys(
-        column
-        for table in run.meta_training.values()
-        for column in table.columns
-        if column.endswith("/return")
-    )
-    for column in columns:
-        task = column.removesuffix("/return")
-        figure = figures.meta_training(
-            run.meta_training, column, lines, f"Population return on {task}", "return"
-        )
-        yield Drawing(f"meta_return_{task}", figure, f"Population return on {task}, per recipe")
-    figure = figures.meta_training(
-        run.meta_training,
-        "meta_gradient_norm",
-        lines,
-        "Norm of the meta-gradient",
-        "norm",
-        log=True,
-    )
-    yield Drawing("meta_gradient_norm", figure, "Norm of the meta-gradient, per recipe")

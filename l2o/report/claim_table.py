@@ -1,7 +1,7 @@
 """Every claim of the paper as a row of a table; verdicts follow from intervals alone."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import pandas as pd
@@ -22,7 +22,7 @@ CLAIM_COLUMNS = {
     "against": "what it must exceed: the same of the reference, or a number",
     "against_low": "lower end of its 95% interval; a number's is itself",
     "against_high": "upper end",
-    "seeds": "agents, networks or populations behind the interval",
+    "seeds": "agents, networks, populations or meta-training runs behind the interval",
     "verdict": "supported: the interval lies above that of the reference; not supported: below it; "
     "inconclusive: they overlap, or there is none",
 }
@@ -199,14 +199,42 @@ def _champion(results: Results) -> Iterator[tuple]:
 
 
 def _ablations(results: Results) -> Iterator[tuple]:
+    learned: set[str] = set()
     for name, ablation in results.ablations.items():
-        full = next(iter(results.config.ablations[name].recipes.values()))
+        recipes = results.config.ablations[name].recipes
+        full, title = next(iter(recipes.values())), name.replace("_", " ")
         for _, row in ablation.effects.iterrows():
             if row["variant"] != full:
                 yield _row(
-                    f"{full} is better than {row['variant']} ({name.replace('_', ' ')}).",
+                    f"{full} is better than {row['variant']} ({title}).",
                     f"difference of IQMs of scores, {row['where']} tasks",
                     Measured(-row["difference"], -row["high"], -row["low"]),
                     _exactly(0.0),
-                    row["runs"],
+                    row["meta_seeds"],
                 )
+        for _, row in ablation.factors.iterrows():
+            yield _row(
+                f"{row['term'].replace(' x ', ' and ').capitalize()} "
+                f"{'raise' if ' x ' in row['term'] else 'raises'} scores"
+                f"{' more together than alone' if ' x ' in row['term'] else ''} ({title}).",
+                f"effect in a factorial design on the IQM of scores, {row['where']} tasks",
+                _of(row, "effect"),
+                _exactly(0.0),
+                row["meta_seeds"],
+            )
+        finals = compare.ablation_finals(ablation.curves)
+        for recipe in [name for name in recipes if name not in learned]:
+            learned.add(recipe)
+            yield from _learning(compare.compare_stages(finals, recipe), recipes[recipe])
+
+
+def _learning(found: Iterable[compare.Comparison], variant: str) -> Iterator[tuple]:
+    """Claim that meta-training from scratch made an optimizer better than it began."""
+    for one in found:
+        yield _row(
+            f"Meta-training improves {variant} over its untrained initialisation, on {one.task}.",
+            "difference of final returns",
+            Measured(one.difference, one.low, one.high),
+            _exactly(0.0),
+            one.seeds,
+        )

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from l2o.evaluation import nested
+from l2o.evaluation.ablate import by_run
 from l2o.evaluation.statistics import MIN_SEEDS, bootstrap_interval, final_returns, summarize
 from l2o.report.text import count, interval, number, optimizer_rank
 
@@ -41,7 +43,7 @@ class Verdict(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Final returns of a subject and a reference that were trained from the same seeds.
+    """Final returns of a subject and a reference on one task.
 
     Attributes:
         task: Where they were trained.
@@ -49,10 +51,10 @@ class Comparison:
         reference: Label of the other.
         mean: Mean final return of the subject.
         reference_mean: The reference's.
-        low: Lower end of the 95% interval of the mean paired difference; NaN if there is none.
+        low: Lower end of the 95% interval of the mean difference; NaN if there is none.
         high: Upper end.
-        seeds: Paired seeds.
-        lost: How many of them have no final return, on either side.
+        seeds: What the interval is over: paired seeds, or meta-training runs a side.
+        lost: How many agents, or pairs of them, have no final return.
     """
 
     task: str
@@ -64,6 +66,7 @@ class Comparison:
     high: float
     seeds: int
     lost: int
+    unit: str = "paired seed"
 
     @property
     def difference(self) -> float:
@@ -83,10 +86,10 @@ class Comparison:
     def numbers(self) -> str:
         """The difference and its interval, or why there is none."""
         if self.lost:
-            return f"{self.lost} of {count(self.seeds, 'seed')} without a final return"
+            return f"{count(self.lost, 'agent')} without a final return"
         difference = number(self.difference, signed=True)
         if self.verdict is Verdict.UNKNOWN:
-            return f"{difference}, {count(self.seeds, 'paired seed')}: too few for an interval"
+            return f"{difference}, {count(self.seeds, self.unit)}: too few for an interval"
         return f"{difference} {interval(self.low, self.high, signed=True)}"
 
 
@@ -154,10 +157,36 @@ def summary_of(finals: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def ablation_finals(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return ``task, recipe, stage, seed, final``, the mean over meta-training seeds."""
+    """Return ``task, recipe, stage, meta_seed, seed, final``."""
     finals = finals_of(curves, ("recipe", "stage", "meta_seed"))
-    groups = finals.groupby(["task", "recipe", "stage", "seed"], sort=False)["final"]
-    return groups.agg(lambda values: values.mean(skipna=False)).reset_index()
+    return finals[["task", "recipe", "stage", "meta_seed", "seed", "final"]]
+
+
+def compare_runs(
+    task: str, subject: str, reference: str, finals: pd.DataFrame, reference_finals: pd.DataFrame
+) -> Comparison:
+    """Compare the agents of meta-training runs; see :func:`nested.nested_estimate`.
+
+    Args:
+        task: Where they were trained.
+        subject: Label.
+        reference: Label.
+        finals: ``meta_seed, seed, final``, the same seeds for every meta-training run.
+        reference_finals: The same of the reference.
+    """
+    pair = [_by_run(part)[..., None] for part in (finals, reference_finals)]
+    lost = sum(int(np.isnan(part).sum()) for part in pair)
+    low = high = math.nan
+    if not lost:
+        _, low, high = nested.nested_estimate(pair, nested.difference(nested.mean))
+    means = (float(part.mean()) for part in pair)
+    runs = min(len(part) for part in pair)
+    return Comparison(task, subject, reference, *means, low, high, runs, lost, "meta-training run")
+
+
+def _by_run(finals: pd.DataFrame) -> np.ndarray:
+    ordered = finals.sort_values(["meta_seed", "seed"])
+    return by_run(*(ordered[name].to_numpy() for name in ("meta_seed", "final")))
 
 
 def compare_pairs(finals: pd.DataFrame, recipes: Sequence[str]) -> Iterator[Comparison]:
@@ -184,8 +213,6 @@ def _on_every_task(
     reference: str,
 ) -> Iterator[Comparison]:
     for task, part in finals.groupby("task", sort=False):
-        groups = {
-            key: rows.set_index("seed")["final"] for key, rows in part.groupby(["recipe", "stage"])
-        }
+        groups = dict(iter(part.groupby(["recipe", "stage"])))
         if one in groups and other in groups:
-            yield compare(task, subject, reference, groups[one], groups[other])
+            yield compare_runs(task, subject, reference, groups[one], groups[other])

@@ -19,12 +19,14 @@ class Cost:
         seconds: By phase.
         total_s: Wall time of the process.
         peak_bytes: Highest memory use of any one process, if known.
+        url: Page of the job's run in MLflow, if it has one.
     """
 
     name: str
     seconds: dict[str, float]
     total_s: float
     peak_bytes: float | None
+    url: str | None = None
 
     @property
     def time(self) -> str:
@@ -68,6 +70,16 @@ def by_stage(jobs: Iterable[Job]) -> list[Cost]:
     return [*costs, _add(f"total ({count(len(everything), 'job')})", everything)]
 
 
+def of_meta_training(jobs: Iterable[Job]) -> dict[str, float]:
+    """Return the seconds of one meta-training, compilation included, mean over seeds by recipe."""
+    found: dict[str, list[float]] = {}
+    for job in jobs:
+        if job.record["stage"] == "meta_train" and job.finished:
+            recipe = job.record["tags"].get("recipe", "")
+            found.setdefault(recipe, []).append(_of_job(job).total_s)
+    return {recipe: sum(seconds) / len(seconds) for recipe, seconds in found.items()}
+
+
 def _of_job(job: Job) -> Cost:
     timings = {name: float(value) for name, value in job.record["timings"].items()}
     # The folder of the job, which is also the name of its target.
@@ -77,6 +89,7 @@ def _of_job(job: Job) -> Cost:
         seconds={phase: max(timings[f"{phase}_s"], 0.0) for phase in PHASES},
         total_s=timings["total_s"],
         peak_bytes=job.record.get("peak_memory_bytes"),
+        url=job.mlflow_url(),
     )
 
 

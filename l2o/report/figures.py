@@ -69,28 +69,28 @@ def band(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def meta_training(
-    runs: Mapping[tuple[str, int], pd.DataFrame],
+    runs: Mapping[str, pd.DataFrame],
     column: str,
     lines: Mapping[str, Line],
     title: str,
     unit: str,
     log: bool = False,
 ) -> Figure:
-    """Draw a metric of every recipe over outer steps; each seed is a line of its own."""
+    """Draw a metric of every recipe over outer steps."""
     with matplotlib.rc_context(MATPLOTLIB):
         figure, axes = _axes(title, "outer step", unit)
-        ends = {}
-        for (recipe, _), table in runs.items():
+        ends = []
+        for recipe, table in runs.items():
             if column not in table:
                 continue
             values = table[column].where(table[column] > 0) if log else table[column]
             _draw(axes, table["step"], values, lines[recipe])
-            ends[recipe] = (table["step"], values, recipe, lines[recipe].colour)
+            ends.append((table["step"], values, recipe, lines[recipe].colour))
         if log:
             axes.set_yscale("log")
             _log_ticks(axes)
         _steps_axis(axes)
-        _label_ends(axes, list(ends.values()))
+        _label_ends(axes, ends)
     return figure
 
 
@@ -141,21 +141,46 @@ def ablation(rows: pd.DataFrame, names: Mapping[str, str], title: str) -> Figure
         title: Of the figure.
     """
     with matplotlib.rc_context(MATPLOTLIB):
-        figure = Figure(figsize=(_SIZE[0], 1.15 + 0.55 * len(names)), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_title(title)
-        axes.set_xlabel("final return")
-        axes.grid(visible=False, axis="y")
-        axes.grid(visible=True, axis="x")
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        figure, axes = _listing(title, "final return", list(names.values()))
         for place, recipe in enumerate(names):
             for offset, row in _spread_rows(rows[rows["recipe"] == recipe]):
                 _point(axes, place + offset, row)
-        axes.set_yticks(range(len(names)), list(names.values()))
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure
+
+
+def effects(rows: pd.DataFrame, title: str) -> Figure:
+    """Draw the difference of every level to the full method, with its 95% interval.
+
+    Args:
+        rows: Of the effects, one place; the full method is the first.
+        title: Of the figure.
+    """
+    with matplotlib.rc_context(MATPLOTLIB):
+        names = rows["variant"].tolist()
+        figure, axes = _listing(title, f"IQM of scores minus that of {names[0]}", names)
+        axes.axvline(0, color=QUIET, lw=0.9, ls=(0, (4, 3)))
+        for place, row in enumerate(rows.itertuples()):
+            if np.isfinite(row.low):
+                axes.plot([row.low, row.high], [place] * 2, color=CHAMPION.colour, lw=1.8)
+            fill = "white" if place == 0 else CHAMPION.colour
+            axes.plot([row.difference], [place], "o", ms=6.5, mfc=fill, mec=CHAMPION.colour, mew=1.5)
+    return figure
+
+
+def _listing(title: str, x: str, names: Sequence[str]) -> tuple[Figure, Axes]:
+    """Return axes with a row for each name, from top to bottom."""
+    figure = Figure(figsize=(_SIZE[0], 1.15 + 0.55 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    return figure, axes
 
 
 def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:

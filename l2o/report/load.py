@@ -11,6 +11,7 @@ from l2o.analysis.tables import HISTOGRAM_COLUMNS, IDENTITY_COLUMNS, STUDY_TABLE
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
 from l2o.evaluation.ablate import EFFECT_COLUMNS
+from l2o.evaluation.factorial import FACTOR_COLUMNS
 from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import read_json, read_table
 from l2o.jobs import Job, find_jobs
@@ -181,6 +182,7 @@ def _read_ablation(folder: Path, settings: Config, name: str) -> AblationResults
         summary=summary.sort_values("task", key=lambda names: names.map(places), kind="stable"),
         curves=_read_rows(folder / "curves.parquet", (*CURVE_COLUMNS, *identity)),
         effects=read_table(folder / "effects.parquet", EFFECT_COLUMNS),
+        factors=read_table(folder / "factors.parquet", FACTOR_COLUMNS),
     )
 
 

@@ -68,11 +68,19 @@ class TransferSummary:
 
 @dataclasses.dataclass(frozen=True)
 class AblationResults:
-    """Final returns per level, the learning curves behind them, and scores over all tasks."""
+    """Final returns per level, the learning curves behind them, and effects.
+
+    Attributes:
+        summary: Final returns.
+        curves: Learning curves.
+        effects: Of levels, on scores.
+        factors: Of factors and their interactions; no rows unless the design is factorial.
+    """
 
     summary: pd.DataFrame
     curves: pd.DataFrame
     effects: pd.DataFrame
+    factors: pd.DataFrame
 
 
 @dataclasses.dataclass(frozen=True)

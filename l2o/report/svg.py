@@ -14,6 +14,7 @@ from l2o.report.style import MATPLOTLIB
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+KINDS = (".svg", ".png")
 _PNG_DPI = 160
 
 

@@ -9,7 +9,16 @@ import pandas as pd
 from l2o.report import compare
 from l2o.report.compare import Comparison
 from l2o.report.results import Results, Selection
-from l2o.report.text import NOTHING, TIMES, count, interval, number, optimizer_name, rate
+from l2o.report.text import (
+    NOTHING,
+    TIMES,
+    count,
+    duration,
+    interval,
+    number,
+    optimizer_name,
+    rate,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +51,9 @@ class Table:
     words: int = 1
 
 
+_TASKS = {"training": "meta-training task", "supervised": "supervised learning"}
 STATISTICS = ("mean", "s.e.", "95% interval", "seeds")
-_COMPARISON = ("verdict", "difference", "95% interval", "paired seeds")
+_COMPARISON = ("verdict", "difference", "95% interval")
 
 
 def final_returns(results: Results) -> Table:
@@ -97,7 +107,7 @@ def champion_comparisons(evaluations: Mapping[str, pd.DataFrame]) -> Table:
     for title, curves in evaluations.items():
         found = compare.compare_optimizers(compare.finals_of(curves), "champion")
         groups[title] = [_comparison_row(optimizer_name(c.reference), c) for c in found]
-    return Table(("champion against", *_COMPARISON), groups, words=2)
+    return Table(("champion against", *_COMPARISON, "paired seeds"), groups, words=2)
 
 
 def variant_comparisons(found: Iterable[Comparison], names: Mapping[str, str]) -> Table:
@@ -112,7 +122,7 @@ def variant_comparisons(found: Iterable[Comparison], names: Mapping[str, str]) -
         reference = names.get(comparison.reference, "its untrained initialisation")
         title = f"{names[comparison.subject]} against {reference}"
         groups.setdefault(title, []).append(_comparison_row(comparison.task, comparison))
-    return Table(("task", *_COMPARISON), groups, words=2)
+    return Table(("task", *_COMPARISON, "meta-training runs"), groups, words=2)
 
 
 def _comparison_row(name: str, comparison: Comparison) -> Row:
@@ -197,26 +207,23 @@ def ablation(summary: pd.DataFrame, names: Mapping[str, str]) -> Table:
     return Table(("variant", "stage", *STATISTICS), groups, words=2)
 
 
-def effects(table: pd.DataFrame) -> Table:
-    """Return the scores of an ablation's levels over all tasks, beside the full method's.
+def effects(table: pd.DataFrame, seconds: Mapping[str, float]) -> Table:
+    """Return the scores of an ablation's levels, beside the full method's, and what they cost.
 
     Args:
         table: See :data:`l2o.evaluation.ablate.EFFECT_COLUMNS`.
+        seconds: Of one meta-training, by recipe.
     """
-    titles = {
-        "toy": "meta-training and validation tasks",
-        "test": "test tasks",
-        "supervised": "supervised learning",
-    }
     groups = {
-        titles[str(where)]: [
+        _TASKS.get(str(where), f"{where} tasks"): [
             Row(
                 (
                     row.variant,
                     number(row.iqm),
                     interval(row.iqm_low, row.iqm_high),
                     *_against_full(row, full=place == 0),
-                    str(row.runs),
+                    f"{row.meta_seeds} {TIMES} {row.agents}",
+                    duration(seconds[row.recipe]) if row.recipe in seconds else NOTHING,
                 ),
                 marked=place == 0,
             )
@@ -225,7 +232,30 @@ def effects(table: pd.DataFrame) -> Table:
         for where, part in table.groupby("where", sort=False)
     }
     head = ("variant", "IQM of scores", "95% interval", "difference", "95% interval")
-    return Table((*head, "P(better)", "95% interval", "runs per task"), groups)
+    more = ("P(better)", "95% interval", f"runs {TIMES} agents", "meta-training")
+    return Table((*head, *more), groups)
+
+
+def factors(table: pd.DataFrame) -> Table:
+    """Return main effects and interactions.
+
+    Args:
+        table: See :data:`l2o.evaluation.factorial.FACTOR_COLUMNS`.
+    """
+    groups = {
+        _TASKS.get(str(where), f"{where} tasks"): [
+            Row(
+                (
+                    row.term.replace(" x ", f" {TIMES} "),
+                    number(row.effect, signed=True),
+                    interval(row.low, row.high, signed=True),
+                )
+            )
+            for row in part.itertuples()
+        ]
+        for where, part in table.groupby("where", sort=False)
+    }
+    return Table(("term", "effect on the IQM", "95% interval"), groups)
 
 
 def _against_full(row: Any, full: bool) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ __all__ = [
     "GradientSource",
     "MetaTask",
     "PPOBudget",
+    "Pretrained",
     "Recipe",
     "Select",
     "Sweep",
@@ -58,17 +59,38 @@ class Select(Model):
     )
 
 
+class Pretrained(Model):
+    """A learned optimizer from elsewhere, to be compared with."""
+
+    weights: str = field("Weight file, see `l2o import-weights`.")
+    learning_rate: PositiveFloat = field("Its learning rate.", 1.0)
+
+
 class Ablation(Model):
     """One ablation: recipes that differ in one thing."""
 
     question: str = field("What the comparison answers, for the report.")
     recipes: dict[Name, str] = field(
-        "Recipes, with what the report calls each; the full method first.", min_length=2
+        "Recipes or pretrained optimizers, with what the report calls each; the full method first.",
+        min_length=2,
     )
     tasks: list[Name] = field(
         "Further tasks on which all are compared: of PPO, never trained on, or supervised.", []
     )
     part_of_all: bool = field("Run it with the whole pipeline, not only as a target.", True)
+    factors: dict[Name, list[Name]] = field(
+        "Of a full factorial design: by factor, the recipes in which it is present.", {}
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _factorial(self) -> "Ablation":
+        unknown = {name for present in self.factors.values() for name in present} - set(self.recipes)
+        if unknown:
+            raise ValueError(f"factors: not in recipes: {', '.join(sorted(unknown))}")
+        found = [tuple(name in one for one in self.factors.values()) for name in self.recipes]
+        if self.factors and not len(set(found)) == len(found) == 2 ** len(self.factors):
+            raise ValueError("factors: every combination must be there in exactly one recipe")
+        return self
 
 
 class Sweep(Model):
@@ -94,19 +116,27 @@ class Config(Model):
     )
     toy_tasks: dict[Name, ToyBudget] = field("Toy tasks in use, with their budgets.")
     recipes: dict[Name, Recipe] = field("Meta-training recipes by name.")
+    pretrained: dict[Name, Pretrained] = field("Learned optimizers from elsewhere, by name.", {})
     baselines: Baselines
     select: Select
     transfer: Transfer
     ablations: dict[Name, Ablation]
     analysis: Analysis = Analysis()
     sweeps: dict[Name, Sweep] = field("Sweeps by name; `sweep_<name>` runs one.", {})
-    evaluation_seeds: Positive = field("Agents per optimizer and task in the ablations.")
+    evaluation_seeds: Positive = field(
+        "Agents per meta-training run and toy task in the ablations."
+    )
+    evaluation_ppo_seeds: Positive = field(
+        "Agents per meta-training run and task of PPO in the ablations."
+    )
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> "Config":
-        for where, recipe in self._recipe_references():
-            if recipe not in self.recipes:
-                known = ", ".join(sorted(self.recipes))
+        if both := sorted(set(self.recipes) & set(self.pretrained)):
+            raise ValueError(f"pretrained: {', '.join(both)} is the name of a recipe")
+        for where, recipe, allowed in self._recipe_references():
+            if recipe not in allowed:
+                known = ", ".join(sorted(allowed))
                 raise ValueError(f"{where}: unknown recipe '{recipe}'; known: {known}")
         training = {task.task for recipe in self.recipes.values() for task in recipe.tasks}
         validation = set(self.select.tasks)
@@ -130,13 +160,18 @@ class Config(Model):
             raise ValueError("baselines.optimizers must hold adam, the unit of the scores")
         return self
 
-    def _recipe_references(self) -> list[tuple[str, str]]:
+    def _recipe_references(self) -> list[tuple[str, str, set[str]]]:
+        """Return where a recipe is named, which, and what may stand there."""
+        recipes = set(self.recipes)
         named = [("select.recipe", self.select.recipe)]
         named += [("transfer.recipes", recipe) for recipe in self.transfer.recipes]
         named += [(f"sweeps.{name}.recipe", sweep.recipe) for name, sweep in self.sweeps.items()]
-        for name, ablation in self.ablations.items():
-            named += [(f"ablations.{name}.recipes", recipe) for recipe in ablation.recipes]
-        return named
+        compared = [
+            (f"ablations.{name}.recipes", recipe, recipes | set(self.pretrained))
+            for name, ablation in self.ablations.items()
+            for recipe in ablation.recipes
+        ]
+        return [(where, recipe, recipes) for where, recipe in named] + compared
 
     def get_recipe(self, name: str) -> Recipe:
         """Return a recipe by name.
@@ -168,7 +203,8 @@ class Config(Model):
     def training_seeds(self, recipe: str) -> list[int]:
         """Return the seeds with which a recipe is meta-trained."""
         selected = self.selection_seeds if recipe == self.select.recipe else []
-        return sorted({*self.meta_seeds, *selected})
+        compared = any(recipe in ablation.recipes for ablation in self.ablations.values())
+        return sorted({*selected, *(self.meta_seeds if compared or not selected else [])})
 
     @property
     def toy_evaluation_tasks(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Levels of an ablation: scores over tasks, and effects on the full method."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ import pytest
 
 from l2o import config
 from l2o.errors import L2OError, ResultsError
-from l2o.evaluation.ablate import EFFECT_COLUMNS, ablate
+from l2o.evaluation.ablate import EFFECT_COLUMNS, ELSEWHERE, ablate
+from l2o.evaluation.factorial import FACTOR_COLUMNS, contrasts, factor_rows
 from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import write_table
 from l2o.settings import Config
@@ -17,12 +19,14 @@ NAME = "inductive_bias"
 RECIPES = ("optim4rl_b", "linear", "l2lgd2")
 TASKS = ("small_dense_short", "catch")
 SEEDS = 6
+RUNS = (0, 1, 2)
 # Final returns by recipe; the random policy gets 0 and Adam 10 on every task.
 FINALS = {"optim4rl_b": 8.0, "linear": 12.0, "l2lgd2": 8.0}
 
 
 def settings(**ablation: object) -> Config:
-    base = config.read_yaml("config/config.yaml") | {"scale": "smoke", "meta_seeds": [0, 1]}
+    base = config.read_yaml("config/config.yaml") | {"scale": "smoke", "meta_seeds": list(RUNS)}
+    base["pretrained"] |= {"open": {"weights": "open.safetensors"}}
     return config.build(config.merge(base, {"ablations": {NAME: ablation}}))
 
 
@@ -39,17 +43,22 @@ def curves(task: str, finals: dict[str, float], spread: float, early: bool = Tru
     return table.astype({"episodes": float})
 
 
+def write_level(root: Path, recipe: str, where: str, parts: dict[int, pd.DataFrame]) -> Path:
+    """Write a level's curves, given by meta-training run."""
+    path = root / "levels" / recipe / where / "curves.parquet"
+    write_table(path, pd.concat([part.assign(meta_seed=run) for run, part in parts.items()]))
+    return path
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Levels and baselines, as those stages leave them."""
     for recipe in RECIPES:
-        for seed in (0, 1):
-            finals = {"trained": FINALS[recipe] + seed, "untrained": 1.0}
-            folder = tmp_path / "levels" / recipe / f"seed_{seed}"
-            parts = [curves(task, finals, 0.5) for task in TASKS]
-            write_table(folder / "toy" / "curves.parquet", pd.concat(parts))
-            part = curves("reacher", finals, 0.5, early=False)
-            write_table(folder / "reacher" / "curves.parquet", part)
+        finals = {r: {"trained": FINALS[recipe] + r / 2, "untrained": 1.0} for r in RUNS}
+        toy = {r: pd.concat([curves(task, finals[r], 0.5) for task in TASKS]) for r in RUNS}
+        write_level(tmp_path, recipe, "toy", toy)
+        ppo = {r: curves("reacher", finals[r], 0.5, early=False) for r in RUNS}
+        write_level(tmp_path, recipe, "reacher", ppo)
     for task in (*TASKS, "reacher"):
         unit = curves(task, {"adam": 10.0, "random": 0.0, "sign": 3.0}, 0.1)
         write_table(tmp_path / "baselines" / task / "curves.parquet", unit)
@@ -65,11 +74,11 @@ def run(results: Path, **ablation: object) -> pd.DataFrame:
 def test_effects_are_those_of_the_scores(results: Path) -> None:
     effects = run(results, tasks=["reacher"])
     assert list(effects.columns) == list(EFFECT_COLUMNS)
-    assert effects["where"].tolist() == ["toy"] * 3 + ["test"] * 3
-    assert effects["recipe"].tolist() == [*RECIPES] * 2
-    assert (effects["runs"] == 2 * SEEDS).all() and effects["tasks"].tolist() == [2] * 3 + [1] * 3
-    # The last point: the final return of 8, and of 9 with the other meta-training seed.
-    np.testing.assert_allclose(effects["iqm"], [0.85, 1.25, 0.85] * 2, atol=0.01)
+    assert effects["where"].tolist() == ["training"] * 3 + ["validation"] * 3 + ["test"] * 3
+    assert effects["recipe"].tolist() == [*RECIPES] * 3
+    assert (effects["meta_seeds"] == 3).all() and (effects["agents"] == SEEDS).all()
+    # The last point: final returns of 8, 8.5 and 9 by meta-training run.
+    np.testing.assert_allclose(effects["iqm"], [0.85, 1.25, 0.85] * 3, atol=0.01)
     assert (effects["iqm_low"] <= effects["iqm"]).all() and (
         effects["iqm"] <= effects["iqm_high"]
     ).all()
@@ -77,8 +86,8 @@ def test_effects_are_those_of_the_scores(results: Path) -> None:
     np.testing.assert_array_equal(full[["difference", "low", "high"]], 0.0)
     np.testing.assert_array_equal(full["probability"], 0.5)
     np.testing.assert_allclose(better["difference"], 0.4, atol=1e-6)
-    assert (better["low"] > 0.25).all() and (better["high"] < 0.55).all()
-    assert (better["probability"] == 1).all()
+    assert (better["low"] > 0.2).all() and (better["high"] < 0.6).all()
+    assert (better["probability"] == 1).all() and (better["probability_high"] == 1).all()
     np.testing.assert_allclose(same["difference"], 0, atol=1e-9)
     assert (same["low"] < 0).all() and (same["high"] > 0).all()
     np.testing.assert_allclose(same["probability"], 0.5, atol=1e-9)
@@ -89,36 +98,44 @@ def test_summaries_tell_what_a_task_is_for(results: Path) -> None:
     summary = pd.read_parquet(results / "out" / "summary.parquet")
     roles = summary.groupby("task")["role"].first().to_dict()
     assert roles == {"small_dense_short": "training", "catch": "validation", "reacher": "test"}
-    assert len(summary) == 3 * 2 * 2 * 3 and set(summary["stage"]) == {"trained", "untrained"}
+    assert len(summary) == 3 * 3 * 2 * 3 and set(summary["stage"]) == {"trained", "untrained"}
     assert (summary["low"] < summary["mean"]).all()
 
 
 def test_an_agent_that_diverges_counts_as_a_failure(results: Path) -> None:
-    path = results / "levels" / "linear" / "seed_0" / "toy" / "curves.parquet"
+    path = results / "levels" / "linear" / "toy" / "curves.parquet"
     table = pd.read_parquet(path)
-    # Two thirds of a seed's agents on both tasks: more than the quarter that the mean cuts off.
-    lost = (table["seed"] < 4) & (table["update"] > 5)
+    # All of a run's agents on both tasks: more than the quarter that the mean cuts off.
+    lost = (table["meta_seed"] == 0) & (table["update"] > 5)
     table.loc[lost & (table["optimizer"] == "trained"), "return"] = np.nan
     write_table(path, table)
-    effects = run(results).set_index("recipe")
-    assert effects.loc["linear", "difference"] < 0.4 - 0.02
-    assert effects.loc["linear", "probability"] < 1
-    assert effects.loc["linear", "iqm_low"] < effects.loc["linear", "iqm"] - 0.02
+    effects = run(results)
+    linear = effects[(effects["recipe"] == "linear") & (effects["where"] == "training")].iloc[0]
+    assert linear["difference"] < 0.4 - 0.02
+    assert linear["probability"] < 1
+    assert linear["iqm_low"] < linear["iqm"] - 0.02
 
 
 def test_supervised_tasks_are_scored_apart(results: Path) -> None:
     for recipe in RECIPES:
-        for seed in (0, 1):
-            folder = results / "levels" / recipe / f"seed_{seed}" / "digits"
-            part = curves("digits", {"trained": 0.9, "untrained": 0.1}, 0.01, early=False)
-            write_table(folder / "curves.parquet", part)
+        part = curves("digits", {"trained": 0.9, "untrained": 0.1}, 0.01, early=False)
+        write_level(results, recipe, "digits", dict.fromkeys(RUNS, part))
     unit = curves("digits", {"adam": 0.95, "random": 0.1}, 0.01)
     write_table(results / "baselines" / "digits" / "curves.parquet", unit)
     effects = run(results, tasks=["digits"])
-    assert effects["where"].tolist() == ["toy"] * 3 + ["supervised"] * 3
+    assert effects["where"].unique().tolist() == ["training", "validation", "supervised"]
 
 
-@pytest.mark.parametrize("missing", ["levels/linear/seed_1/toy", "baselines/catch"])
+def test_agents_of_a_pretrained_optimizer_are_its_runs(results: Path) -> None:
+    part = pd.concat([curves(task, {"trained": 6.0, "untrained": 0.0}, 0.5) for task in TASKS])
+    write_level(results, "open", "toy", {ELSEWHERE: part})
+    effects = run(results, recipes={"open": "OPEN"}).set_index(["where", "recipe"])
+    open_ = effects.loc[("training", "open")]
+    assert open_["meta_seeds"] == SEEDS and open_["agents"] == 1
+    assert open_["difference"] == pytest.approx(-0.25, abs=0.01) and open_["high"] < 0
+
+
+@pytest.mark.parametrize("missing", ["levels/linear/toy", "baselines/catch"])
 def test_what_is_missing_is_named(results: Path, missing: str) -> None:
     (results / missing / "curves.parquet").unlink()
     with pytest.raises(ResultsError, match=missing):
@@ -134,11 +151,46 @@ def test_an_unknown_ablation_is_refused(results: Path) -> None:
 def test_few_runs_get_no_interval(results: Path) -> None:
     for path in (results / "levels").rglob("curves.parquet"):
         table = pd.read_parquet(path)
-        write_table(path, table[table["seed"] < 1])
+        write_table(path, table[table["meta_seed"] < 2])
     effects = run(results)
-    assert effects["iqm"].notna().all() and effects[["iqm_low", "low"]].iloc[1:].isna().all().all()
+    others = effects[effects["recipe"] != RECIPES[0]]
+    assert effects["iqm"].notna().all() and effects["iqm_low"].isna().all()
+    assert others[["low", "probability_low"]].isna().all().all()
 
 
 def test_test_tasks_must_not_be_trained_on() -> None:
     with pytest.raises(L2OError, match="overlap: cartpole"):
         settings(tasks=["cartpole"])
+
+
+class TestFactors:
+    FACTORS: ClassVar = {"a": ["both", "only_a"], "b": ["both", "only_b"]}
+    RECIPES: ClassVar = ["both", "only_a", "only_b", "neither"]
+
+    def test_contrasts(self) -> None:
+        found = contrasts(self.FACTORS, self.RECIPES)
+        np.testing.assert_array_equal(found["a"], [0.5, 0.5, -0.5, -0.5])
+        np.testing.assert_array_equal(found["b"], [0.5, -0.5, 0.5, -0.5])
+        np.testing.assert_array_equal(found["a x b"], [0.5, -0.5, -0.5, 0.5])
+
+    def test_effects_of_known_scores(self) -> None:
+        """Each factor alone adds 1; together they add 4."""
+        rng = np.random.default_rng(0)
+        levels = dict(zip(self.RECIPES, (4.0, 1.0, 1.0, 0.0), strict=True))
+        scores = {name: value + 0.1 * rng.normal(size=(3, 4, 2)) for name, value in levels.items()}
+        rows = pd.DataFrame(factor_rows("training", self.FACTORS, scores), columns=[*FACTOR_COLUMNS])
+        rows = rows.set_index("term")
+        np.testing.assert_allclose(rows.loc[["a", "b"], "effect"], 2.0, atol=0.1)
+        np.testing.assert_allclose(rows.loc["a x b", "effect"], 1.0, atol=0.1)
+        assert (rows["low"] > 0).all() and (rows["recipes"] == 4).all()
+
+    @pytest.mark.parametrize(
+        ("factors", "message"),
+        [
+            ({"a": ["linear"], "b": ["optim4rl_b"]}, "every combination must be there"),
+            ({"a": ["nobody"]}, "factors: not in recipes: nobody"),
+        ],
+    )
+    def test_other_designs_are_refused(self, factors: dict, message: str) -> None:
+        with pytest.raises(L2OError, match=message):
+            settings(factors=factors)

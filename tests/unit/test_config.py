@@ -349,7 +349,7 @@ PPO = {"baselines reacher", "level reacher"}
 @pytest.mark.parametrize(
     ("path", "value", "changed"),
     [
-        ("transfer.seeds", 5, {"transfer"} | PPO),
+        ("transfer.seeds", 5, {"transfer", "baselines reacher"}),
         ("transfer.ppo.epochs", 2, {"tune", "transfer"} | PPO),
         ("transfer.oracle", True, {"transfer"}),
         ("transfer.learning_rates", [0.1], {"tune", "baselines reacher"}),
@@ -370,7 +370,8 @@ PPO = {"baselines reacher", "level reacher"}
         ("sweeps.meta_learning_rate.checkpoints", "last", {SCORES}),
         ("toy_tasks.digits.updates", 40, {"record digits"}),
         ("evaluation_seeds", 4, {"level toy"}),
-        ("meta_seeds", [0, 1], {"select", "ablate inductive_bias", "ablate pipeline_training"}),
+        ("evaluation_ppo_seeds", 4, {"level reacher"}),
+        ("meta_seeds", [0, 1], {"select", "level toy", "level reacher"}),
         ("analysis.seeds", 4, {"record digits"}),
         ("analysis.drift.seeds", 4, {"drift"}),
         ("analysis.identity.steps", 4, {"identity"}),

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from l2o.analysis.tables import PHASES, RANGE_COLUMNS, SIGNAL_COLUMNS
 from l2o.errors import ResultsError
 from l2o.evaluation import aggregates
 from l2o.evaluation.ablate import EFFECT_COLUMNS
+from l2o.evaluation.factorial import FACTOR_COLUMNS
 from l2o.files import write_json, write_table
 from l2o.report import claim_table, compare, load
 from l2o.report.build import build_report
@@ -21,7 +23,8 @@ from l2o.report.claims import all_claims
 from l2o.report.compare import Verdict
 from l2o.report.figures import band, spread
 from l2o.report.results import Gradients
-from l2o.report.text import TIMES, count, duration, interval, number
+from l2o.report.sections import SECTIONS
+from l2o.report.text import MINUS, TIMES, count, duration, interval, number
 from l2o.settings import Config
 
 SEEDS = 8
@@ -147,24 +150,38 @@ def write_selection(folder: Path, settings: Config) -> None:
 def write_ablation(folder: Path, settings: Config, name: str) -> None:
     frames, rows = [], []
     training = settings.recipes[settings.select.recipe].tasks[0].task
-    for place, (recipe, variant) in enumerate(settings.ablations[name].recipes.items()):
-        for stage, gain in (("trained", 2.5), ("untrained", 0.0)):
-            identity = {"variant": variant, "recipe": recipe, "meta_seed": 0, "stage": stage}
-            for task in settings.toy_evaluation_tasks:
-                final = 5.0 + gain - place
-                frames.append(make_curves(task, {f"{recipe}/{stage}": final}, **identity))
-                role = "training" if task == training else "validation"
-                numbers = {"mean": final, "se": 0.1, "low": final - 0.2, "high": final + 0.2}
-                rows.append(identity | {"task": task, "role": role, "seeds": SEEDS} | numbers)
+    recipes = settings.ablations[name].recipes
+    for (place, (recipe, variant)), (stage, gain), run in itertools.product(
+        enumerate(recipes.items()), (("trained", 2.5), ("untrained", 0.0)), settings.meta_seeds
+    ):
+        identity = {"variant": variant, "recipe": recipe, "meta_seed": run, "stage": stage}
+        for task in settings.toy_evaluation_tasks:
+            final = 5.0 + gain - place
+            frames.append(make_curves(task, {f"{recipe}/{run}/{stage}": final}, **identity))
+            role = "training" if task == training else "validation"
+            numbers = {"mean": final, "se": 0.1, "low": final - 0.2, "high": final + 0.2}
+            rows.append(identity | {"task": task, "role": role, "seeds": SEEDS} | numbers)
     write_table(folder / "summary.parquet", pd.DataFrame(rows))
     write_table(folder / "curves.parquet", pd.concat(frames))
-    numbers = dict.fromkeys(EFFECT_COLUMNS, 0.5)
-    effects = [
-        numbers | {"where": "toy", "recipe": recipe, "variant": variant, "runs": 8, "tasks": 3}
-        for recipe, variant in settings.ablations[name].recipes.items()
-    ]
-    write_table(folder / "effects.parquet", pd.DataFrame(effects))
+    write_table(folder / "effects.parquet", make_effects(recipes))
+    factor = ("training", "structure x pipeline", 0.25, 0.125, 0.375, 4, 3)
+    table = pd.DataFrame([factor] if name == "inductive_bias" else [], columns=[*FACTOR_COLUMNS])
+    write_table(folder / "factors.parquet", table)
     write_record(folder, "ablation", recipe=name)
+
+
+def make_effects(recipes: dict[str, str]) -> pd.DataFrame:
+    """Every level is worse than the one before by a score of 0.5."""
+    rows = []
+    for place, (recipe, variant) in enumerate(recipes.items()):
+        numbers = {"iqm": 1.0, "difference": 0.0, "probability": 0.5}
+        if place:
+            numbers = {"iqm": 1 - place / 2, "difference": -place / 2, "probability": 0.125}
+        ends = {"iqm_low": 0.1, "iqm_high": 1.5, "low": -1.75, "high": -0.25}
+        ends |= {"probability_low": 0.0, "probability_high": 0.25}
+        sizes = {"meta_seeds": 3, "agents": 8, "tasks": 1}
+        rows.append({"where": "training", "recipe": recipe, "variant": variant} | numbers | ends | sizes)
+    return pd.DataFrame(rows)[list(EFFECT_COLUMNS)]
 
 
 def write_meta_training(folder: Path, recipe: str, task: str) -> None:
@@ -244,7 +261,7 @@ def page(results) -> str:
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    monkeypatch.setattr("l2o.report.build._drawings", lambda run: iter(()))
+    monkeypatch.setattr("l2o.report.build.save_drawings", lambda run, folder: {})
 
 
 def text_of(page: str) -> str:
@@ -260,6 +277,7 @@ class References(HTMLParser):
         super().__init__()
         self.tags: set[str] = set()
         self.fetched: list[str] = []
+        self.links: list[str] = []
         self.identifiers: list[str] = []
 
     def handle_starttag(self, tag, attributes):
@@ -268,13 +286,13 @@ class References(HTMLParser):
             if name == "id":
                 self.identifiers.append(value)
             if name in {"src", "href", "xlink:href", "data", "srcset"} and value[:1] != "#":
-                self.fetched.append(value)
+                (self.links if tag == "a" else self.fetched).append(value)
 
 
 def test_page_needs_nothing_else(page):
     references = References()
     references.feed(page)
-    assert references.fetched == []
+    assert references.fetched == [] and references.links == []
     assert not references.tags & {"script", "link", "iframe", "object", "img"}
     assert "@import" not in page
     assert not re.search(r"url\((?!['\"]?#)", page)
@@ -282,12 +300,50 @@ def test_page_needs_nothing_else(page):
 
 
 def test_figures_are_inlined_and_written(page, results):
-    names = {path.stem for path in (results / "figures").glob("*.svg")}
-    assert names == {path.stem for path in (results / "figures").glob("*.png")}
-    assert {"toy_catch", "selection", "transfer_inverted_double_pendulum"} <= names
-    assert {"summary_aggregates", "summary_profile", "summary_efficiency"} <= names
-    assert {"meta_gradient_norm", "ablation_inductive_bias_small_dense_short"} <= names
-    assert page.count("<svg") == len(names)
+    written = [path.relative_to(results / "figures") for path in results.rglob("figures/*/*.svg")]
+    drawn = {section: {p.stem for p in written if p.parts[0] == section} for section in SECTIONS}
+    assert "toy_catch" in drawn["learning_curves"]
+    assert "meta_gradient_norm" in drawn["meta_training"]
+    assert drawn["selection"] == {"selection"}
+    assert {"transfer_inverted_double_pendulum", "summary_profile"} <= drawn["transfer"]
+    assert "ablation_inductive_bias_returns_small_dense_short" in drawn["ablations"]
+    assert drawn["gradients"] == set() and (results / "figures/gradients").is_dir()
+    assert sum(map(len, drawn.values())) == len(written) == page.count("<svg")
+    assert all((results / "figures" / path).with_suffix(".png").is_file() for path in written)
+
+
+def test_figures_of_an_earlier_report_are_removed(tmp_path):
+    config.write(config.build(config.read_yaml("config/config.yaml")), tmp_path / "config.json")
+    for name in ("old.svg", "selection/selection.png", "selection/.snakemake_timestamp"):
+        path = tmp_path / "figures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    build_report(tmp_path, tmp_path / "report.html")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == set(SECTIONS)
+    left = [path.name for path in (tmp_path / "figures").rglob("*") if path.is_file()]
+    assert left == [".snakemake_timestamp"]
+
+
+def test_jobs_are_linked_to_their_mlflow_runs(tmp_path, without_figures):
+    root = write_results(tmp_path)
+    started = json.loads((root / "select/run.json").read_text())["started"]
+    address = 'https://host/"><b>&/#/experiments/1/runs/2'
+    for name, url, at in (
+        ("select", address, started),
+        ("tune", address, "2025-01-01T00:00:00+00:00"),  # of an earlier execution
+        ("transfer_summary", "javascript:alert()", started),
+    ):
+        note = {"run_id": "2", "run_key": f"quick/{name}@{at}", "url": url}
+        write_json(root / name / ".mlflow.json", note)
+    (root / "baselines/catch/.mlflow.json").write_text('{"run_id": ')
+    build_report(root, root / "report.html")
+    page = (root / "report.html").read_text()
+    references = References()
+    references.feed(page)
+    assert references.links == [address] * 2  # of the section, and of the table of costs
+    assert references.fetched == [] and '"><b>&' not in page
+    assert page.count(">select</a>") == 2 and "In MLflow: select" in text_of(page)
+    assert 'make run ARGS="--forcerun track --config scale=quick"' in text_of(page)
 
 
 def test_claims_follow_from_the_numbers(page):
@@ -411,9 +467,27 @@ def test_ablations_are_answered(results):
     claims = {claim.statement: claim for claim in group.claims}
     first = claims["Optim4RL (form B) against L2LGD2:"]
     assert first.status == "better"
-    assert "better on small_dense_short (+2.00 [+2.00,\N{NO-BREAK SPACE}+2.00])" in first.evidence
+    assert re.search(r"better on small_dense_short \(\+2\.00 \[\+1\.[0-9]+,", first.evidence)
     assert len(group.claims) == 3
     assert "over 9 pairs of variant and task: 9 better." in group.note
+
+
+def test_ablations_are_tables(page):
+    text = text_of(page)
+    row = f"LinearOptim 0.50 [0.10, 1.50] {MINUS}0.50 [{MINUS}1.75, {MINUS}0.25] 0.12 [0.00, 0.25]"
+    assert f"{row} 3 {TIMES} 8 1 min 12 s" in text
+    assert f"structure {TIMES} pipeline +0.25 [+0.12, +0.38]" in text
+
+
+def test_ablations_make_claims(results):
+    table = claim_table.claim_table(load.load(results)).set_index("claim")
+    row = table.loc["Optim4RL (form B) is better than LinearOptim (inductive bias)."]
+    assert row["verdict"] == claim_table.SUPPORTED and row["seeds"] == 3
+    assert (row["value"], row["low"], row["high"]) == (0.5, 0.25, 1.75)
+    row = table.loc["Structure and pipeline raise scores more together than alone (inductive bias)."]
+    assert row["verdict"] == claim_table.SUPPORTED and row["value"] == 0.25
+    claim = "Meta-training improves LinearOptim over its untrained initialisation, on catch."
+    assert table.loc[claim, "verdict"] == claim_table.SUPPORTED
 
 
 def test_smoke_says_that_it_says_nothing(tmp_path, without_figures):

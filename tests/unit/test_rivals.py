@@ -264,7 +264,8 @@ def test_kinds_of_leaves_clipping_schedules_and_vmap_do_not_change_the_step(name
     got = jax.tree.map(lambda x: np.asarray(x, np.float32), plain(got, 2))
     np.testing.assert_allclose(got["half"], want["half"], rtol=0.01, atol=1e-9)
     for a, b in zip(jax.tree.leaves(got["layer"]), jax.tree.leaves(want["layer"]), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-8)
+        # Orthogonalisation (celo2) rounds relative to the largest entry.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-6 * np.abs(b).max())
         assert (np.abs(b) > 1e-7).any(axis=tuple(range(1, b.ndim))).all()
     two = want["half"]  # of different meta-parameters
     assert not np.allclose(two[0], two[1], rtol=1e-3)

@@ -16,8 +16,9 @@ import pytest
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
+from l2o.jobs import find_jobs
 from l2o.runs import Run, read_history
-from l2o.tracking import EXPERIMENT, RUN_KEY_TAG, default_tracking_uri, main_sync, sync
+from l2o.tracking import EXPERIMENT, RUN_KEY_TAG, default_tracking_uri, main_sync, run_url, sync
 
 # With three metrics each, one batch of 1000 points and a bit.
 STEPS = 350
@@ -144,7 +145,11 @@ class TestDelivery:
         assert names == ["curves.parquet", "figure.svg", "final.safetensors", "run.json"]
         assert run.info.artifact_uri.startswith((results / "mlartifacts").as_uri())
         sidecar = json.loads((folder / ".mlflow.json").read_text())
-        assert sidecar["run_id"] == run.info.run_id
+        assert (sidecar["run_id"], sidecar["run_key"]) == (run.info.run_id, identity)
+        place = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        assert sidecar["url"] == f"http://127.0.0.1:5000/#/{place}"
+        (job,) = find_jobs(results / "smoke", [])
+        assert job.mlflow_url() == sidecar["url"]
 
     def test_a_second_sync_adds_nothing(self, results, monkeypatch):
         monkeypatch.setenv("L2O_INVOCATION", "one")
@@ -202,6 +207,8 @@ class TestDelivery:
         run_job(results / "a")
         sync(results)
         run_job(results / "a")
+        (job,) = find_jobs(results, [])
+        assert job.mlflow_url() is None, "the address of the former run"
         assert sync(results).delivered == 1
         ids = {run.info.run_id for run in children(results)}
         assert len(ids) == 2
@@ -409,6 +416,13 @@ class TestCommand:
         assert "secret" not in output.out + output.err
         assert sync(results).delivered == 2
 
+    def test_a_pipeline_does_not_fail_with_its_store(self, results, tmp_path):
+        run_job(results / "a")
+        assert main_sync(results, "http://127.0.0.1:9", tmp_path / "tracking.json") == 0
+        assert json.loads((tmp_path / "tracking.json").read_text())["errors"]
+        (job,) = find_jobs(results, [])
+        assert job.mlflow_url() is None
+
     def test_problems_are_reported_not_raised(self, tmp_path, capfd):
         assert "no such directory" in sync(tmp_path / "none").errors[0]
         run_job(tmp_path / "a")
@@ -425,3 +439,14 @@ class TestCommand:
         assert default_tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
         assert default_tracking_uri(tmp_path) == "http://server:5000"
+
+    @pytest.mark.parametrize(
+        ("uri", "base"),
+        [
+            ("sqlite:////data/results/mlflow.db", "http://127.0.0.1:5000"),
+            ("http://server:5000", "http://server:5000"),
+            ("https://user:s@cret@server/mlflow/", "https://server/mlflow"),
+        ],
+    )
+    def test_the_page_of_a_run(self, uri, base):
+        assert run_url(uri, "1", "ab") == f"{base}/#/experiments/1/runs/ab"

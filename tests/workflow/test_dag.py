@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 
 from l2o import cli, config
+from l2o.report.sections import SECTIONS
 
 REPOSITORY = Path(__file__).parents[2]
 TARGETS = [
@@ -53,6 +55,7 @@ RECIPES = [
     "l2lgd2",
     "optim4rl_m",
 ]
+TRAININGS = 3 * (len(RECIPES) - 1) + 1  # three seeds, but for the selected recipe, which has one
 
 # Writes what each stage promises, and a line about each call. Where `fail` names it, a job writes
 # some resume state and its first outputs, then fails.
@@ -88,6 +91,11 @@ if stage in ("report", "track"):
     out.write_text(stage)
     if stage == "report":
         (out.parent / "claims.parquet").write_text(stage)
+        for section in SECTIONS:
+            folder = out.parent / "figures" / section
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("one.svg", "one.png", "summary_two.svg"):
+                (folder / name).write_text(stage)
     sys.exit()
 if state:
     state.mkdir(parents=True, exist_ok=True)
@@ -123,7 +131,7 @@ write(*{
     "drift": ["drift.parquet"],
     "identity": ["identity.parquet"],
     "study": [],
-    "ablate": ["curves.parquet", "summary.parquet", "effects.parquet"],
+    "ablate": ["curves.parquet", "summary.parquet", "effects.parquet", "factors.parquet"],
 }[stage], "run.json")
 if state:
     (state / "progress").unlink()
@@ -140,7 +148,7 @@ class Checkout:
         shutil.copy(REPOSITORY / "Snakefile", folder)
         commands = folder / "bin"
         commands.mkdir()
-        (commands / "stand_in.py").write_text(STAND_IN)
+        (commands / "stand_in.py").write_text(f"SECTIONS = {list(SECTIONS)}{STAND_IN}")
         command = commands / "l2o"
         command.write_text(
             f'#!/bin/sh\nexec "{sys.executable}" -I -S "{commands}/stand_in.py" "$@"\n'
@@ -193,9 +201,9 @@ def checkout(tmp_path_factory):
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_can_be_planned(checkout, target):
     jobs = checkout.planned(target)
-    assert 0 < jobs["total"] <= 32
+    assert 0 < jobs["total"] <= 50
     if target == "all":
-        assert jobs["meta_train_run"] == len(RECIPES)
+        assert jobs["meta_train_run"] == TRAININGS
         assert jobs["ablation"] == 3 and jobs["level"] == 7
         assert jobs["transfer_task"] == 3 and "transfer_variant" not in jobs
     if target == "transfer_reacher":
@@ -203,10 +211,10 @@ def test_every_target_can_be_planned(checkout, target):
     if target == "transfer_variants":
         assert jobs["transfer_variant"] == 8 and "transfer_task" not in jobs
     if target == "ablation_factorial":
-        assert jobs["meta_train_run"] == 8 and jobs["level"] == 16
+        assert jobs["meta_train_run"] == 24 and jobs["level"] == 16
         assert jobs["baselines_task"] == 4 and "transfer_task" not in jobs
     if target == "level_linear":
-        assert jobs == {"meta_train_run": 1, "level": 2, "level_linear": 1, "total": 4}
+        assert jobs == {"meta_train_run": 3, "level": 2, "level_linear": 1, "total": 6}
     if target == "analysis":
         assert jobs["record_source"] == 3 and jobs["study"] == 3 and "meta_train_run" not in jobs
     if target == "meta_train":
@@ -214,7 +222,7 @@ def test_every_target_can_be_planned(checkout, target):
 
 
 def test_a_cluster_gets_the_same_jobs(checkout):
-    # Planned for the other scales too: their files are read, and paper has more seeds.
+    # Planned for another scale too: its files are read, and the selected recipe has more seeds.
     jobs = checkout.planned("--profile", "slurm")
     assert jobs == checkout.planned()
     jobs = checkout.planned("--profile", "slurm", "--config", "scale=paper")
@@ -291,18 +299,18 @@ class TestRunning:
     def test_the_next_call_does_only_what_is_missing(self, finished):
         _, _, calls = finished
         assert [call["stage"] for call in calls] == [
-            "meta-train",
+            *["meta-train"] * 3,
             "level",
             "ablate",
-            "report",
             "track",
+            "report",
         ]
         assert calls[0]["resumed"]
 
     def test_command_lines_are_those_of_the_program(self, finished, monkeypatch):
         checkout, before, after = finished
         monkeypatch.chdir(checkout.folder)
-        assert len(before) + len(after) == 30  # one of 29 jobs twice
+        assert len(before) + len(after) == 46  # three of 43 jobs twice
         for call in [*before, *after]:
             args = cli.build_parser().parse_args(call["argv"])
             if "config" in args:
@@ -313,6 +321,29 @@ class TestRunning:
 
     def test_nothing_is_left_to_do(self, finished):
         assert finished[0].planned() == {}
+
+    def test_the_report_is_written_again_after_another_delivery(self, finished):
+        jobs = finished[0].planned("--forcerun", "track", "--config", "scale=quick")
+        assert jobs == {"track": 1, "report": 1, "all": 1, "total": 3}
+
+    def test_snakemakes_own_report_holds_every_figure(self, finished):
+        checkout = finished[0]
+        checkout.snakemake("--report", "all.zip")
+        with zipfile.ZipFile(checkout.folder / "all.zip") as packed:
+            page = packed.read("all/report.html").decode()
+            names = packed.namelist()
+        description, results, categories = (
+            json.loads(re.search(rf'<script id="{name}">\s*var \w+ = (.*);', page)[1])
+            for name in ("workflow-desc", "results", "categories")
+        )
+        assert "scale <strong>quick</strong>" in description
+        assert list(categories) == ["Report", *SECTIONS.values()]
+        figures = [path for path in results if "/figures/" in path]
+        assert len(figures) == 2 * len(SECTIONS)
+        for result in results.values():
+            assert f"all/{result['data_uri']}" in names
+            assert "scale" in result["caption"] and "quick" in result["caption"]
+            assert "{{" not in result["caption"] and "system-message" not in result["caption"]
 
     @pytest.mark.parametrize(
         ("changes", "expected"),
@@ -332,14 +363,14 @@ class TestRunning:
             ),
             (
                 {"recipes": {"linear": {"unroll": 2}}},
-                {"meta_train_run": 1, "level": 1, "ablation": 1},
+                {"meta_train_run": 3, "level": 1, "ablation": 1},
             ),
         ],
         ids=lambda value: "-".join(value),
     )
     def test_an_edit_runs_again_what_depends_on_it(self, finished, changes, expected):
         jobs = finished[0].planned(changes=changes)
-        always = {"report": 1, "track": 1, "all": 1}
+        always = {"report": 1, "all": 1} | ({"track": 1} if expected else {})
         total = sum(expected.values()) + sum(always.values())
         assert jobs == expected | always | {"total": total}
 

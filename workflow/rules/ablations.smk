@@ -1,26 +1,25 @@
 rule level:
     input:
+        lambda wildcards: get_compared_runs(wildcards.recipe),
         config=ancient(CONFIG),
-        run=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/run.json",
     output:
-        run=f"{RESULTS}/levels/{{recipe}}/seed_{{seed}}/{{where}}/run.json",
-        curves=f"{RESULTS}/levels/{{recipe}}/seed_{{seed}}/{{where}}/curves.parquet",
+        run=f"{RESULTS}/levels/{{recipe}}/{{where}}/run.json",
+        curves=f"{RESULTS}/levels/{{recipe}}/{{where}}/curves.parquet",
     log:
-        f"{RESULTS}/logs/levels/{{recipe}}_seed_{{seed}}_{{where}}.log",
+        f"{RESULTS}/logs/levels/{{recipe}}_{{where}}.log",
     threads: 1
     resources:
         mem_mb=4000,
     params:
         out=subpath(output.run, parent=True),
-        runs=subpath(input.run, ancestor=3),
+        runs=f"{RESULTS}/meta_train",
         settings=lambda wildcards: settings_version(CFG, "level", wildcards.where),
         code=code_version("level"),
     message:
-        "Evaluating {wildcards.recipe}, seed {wildcards.seed}, on {wildcards.where}"
+        "Evaluating {wildcards.recipe} on {wildcards.where}"
     shell:
         "l2o level --config {input.config:q} --recipe {wildcards.recipe:q}"
-        " --seed {wildcards.seed:q} --where {wildcards.where:q} --runs {params.runs:q}"
-        " --out {params.out:q} 2>&1 | tee {log:q}"
+        " --where {wildcards.where:q} --runs {params.runs:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule ablation:
@@ -32,6 +31,7 @@ rule ablation:
         curves=f"{RESULTS}/ablations/{{ablation}}/curves.parquet",
         summary=f"{RESULTS}/ablations/{{ablation}}/summary.parquet",
         effects=f"{RESULTS}/ablations/{{ablation}}/effects.parquet",
+        factors=f"{RESULTS}/ablations/{{ablation}}/factors.parquet",
     log:
         f"{RESULTS}/logs/ablations/{{ablation}}.log",
     threads: 1

@@ -72,9 +72,16 @@ def get_ablation_runs(wildcards):
     return levels + get_run_records("baselines/{task}", task=tasks)
 
 
+def get_compared_runs(recipe):
+    """What a level of an ablation is made from."""
+    if recipe in CFG.pretrained:
+        return [CFG.pretrained[recipe].weights]
+    seeds = CFG.meta_seeds
+    return get_run_records("meta_train/{recipe}/seed_{seed}", recipe=recipe, seed=seeds)
+
+
 def get_levels(recipes, places):
-    pattern = "levels/{recipe}/seed_{seed}/{where}"
-    return get_run_records(pattern, recipe=recipes, seed=CFG.meta_seeds, where=places)
+    return get_run_records("levels/{recipe}/{where}", recipe=recipes, where=places)
 
 
 def get_places(recipe):
