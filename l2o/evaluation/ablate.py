@@ -32,13 +32,13 @@ EFFECT_COLUMNS = {
     "recipe": "the level",
     "variant": "what the report calls it",
     "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
-    "iqm_low": "lower end of its 95% interval, see l2o.evaluation.nested; NaN with fewer than three "
-    "meta-training runs",
+    "iqm_low": "lower end of its 95% interval, see l2o.evaluation.nested; NaN with fewer than "
+    "three meta-training runs",
     "iqm_high": "upper end",
     "difference": "iqm minus that of the full method, the ablation's first recipe",
     "low": "lower end of its 95% interval",
     "high": "upper end",
-    "probability": "that an agent of this level scores higher than one of the full method on a task",
+    "probability": "that an agent of this level scores higher than one of the full method",
     "probability_low": "lower end of its 95% interval",
     "probability_high": "upper end",
     "meta_seeds": "meta-training runs; agents if it is pretrained, which are then resampled alone",
@@ -104,7 +104,7 @@ def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _roles(config: Config, tasks: Iterable[str]) -> dict[str, list[str]]:
-    """Return what each task is for: those of meta-training, of selection, never seen, supervised."""
+    """Return what each task is for: meta-training, selection, none of these, or supervised."""
     given = list(dict.fromkeys(tasks))
     training = [task.task for task in config.recipes[config.select.recipe].tasks]
     roles = {"training": training, "validation": config.select.tasks}
@@ -152,8 +152,8 @@ def _scored(task: str, curves: pd.DataFrame, baselines: Path) -> pd.DataFrame:
 def by_run(meta_seeds: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return values of agents by meta-training run, ``[runs, agents]``.
 
-    A claim about a pretrained optimizer is about this one, not about those that a recipe would give:
-    each of its agents counts as a run.
+    A claim about a pretrained optimizer is about this one, not about those that a recipe would
+    give: each of its agents counts as a run.
 
     Args:
         meta_seeds: Of each value, in order.

@@ -19,7 +19,9 @@ FACTOR_COLUMNS = {
 }
 
 
-def contrasts(factors: Mapping[str, Sequence[str]], recipes: Sequence[str]) -> dict[str, np.ndarray]:
+def contrasts(
+    factors: Mapping[str, Sequence[str]], recipes: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Return the weight of every recipe in every term.
 
     Args:

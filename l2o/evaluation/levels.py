@@ -46,7 +46,9 @@ def level(config: Config, recipe: str, where: str, meta_train: Path, out: Path) 
         pretrained = recipe in config.pretrained
         found = _pretrained if pretrained else _checkpoints
         candidates = list(found(config, recipe, meta_train))
-        curves = _curves(config, candidates, where, run, len(config.meta_seeds) if pretrained else 1)
+        curves = _curves(
+            config, candidates, where, run, len(config.meta_seeds) if pretrained else 1
+        )
         names = curves["optimizer"].str.partition("/")
         curves = curves.assign(optimizer=names[0], meta_seed=names[2].astype(int))
         write_table(out / "curves.parquet", curves)

@@ -1,8 +1,8 @@
 """Intervals for meta-training runs that are few, each evaluated by several agents.
 
-Agents that one meta-trained optimizer trained say what that optimizer does, not what its recipe does
-again. So meta-training runs are resampled, then the agents within each, and the interval is widened
-for there being so few runs. Imports no jax.
+Agents that one meta-trained optimizer trained say what that optimizer does, not what its recipe
+does again. So meta-training runs are resampled, then the agents within each, and the interval is
+widened for there being so few runs. Imports no jax.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ def nested_estimate(
 ) -> tuple[float, float, float]:
     """Return a statistic and its 95% interval by a bootstrap on two levels.
 
-    A sample draws as many meta-training runs as there are, then as many agents within each, apart on
-    every task. The percentile interval of its values is stretched about the estimate by
+    A sample draws as many meta-training runs as there are, then as many agents within each, apart
+    on every task. The percentile interval of its values is stretched about the estimate by
     ``t / 1.96 * sqrt(n / (n - 1))``, with ``n`` the fewest runs of an array and ``t`` the 97.5%
-    quantile of Student's t distribution: as a bootstrap of n values alone has a variance too small by
-    ``(n - 1) / n``, and n values know it poorly. Normal runs are then covered as often as promised.
+    quantile of Student's t distribution: a bootstrap of n values has a variance too small by
+    ``(n - 1) / n``, and n values know it poorly. Normal runs are then covered as promised.
 
     Args:
         scores: One or several arrays ``[runs, agents, tasks]``, resampled independently.

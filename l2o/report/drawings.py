@@ -51,10 +51,7 @@ def _meta_training(run: Results) -> Iterator[Drawing]:
     runs = _over_seeds(run, {recipe: recipe for recipe in run.config.usual_recipes})
     lines = recipe_lines(list(runs), run.config.select.recipe)
     columns = dict.fromkeys(
-        column
-        for table in runs.values()
-        for column in table.columns
-        if column.endswith("/return")
+        column for table in runs.values() for column in table.columns if column.endswith("/return")
     )
     for column in columns:
         task = column.removesuffix("/return")

@@ -163,7 +163,9 @@ def effects(rows: pd.DataFrame, title: str) -> Figure:
             if np.isfinite(row.low):
                 axes.plot([row.low, row.high], [place] * 2, color=CHAMPION.colour, lw=1.8)
             fill = "white" if place == 0 else CHAMPION.colour
-            axes.plot([row.difference], [place], "o", ms=6.5, mfc=fill, mec=CHAMPION.colour, mew=1.5)
+            axes.plot(
+                [row.difference], [place], "o", ms=6.5, mfc=fill, mec=CHAMPION.colour, mew=1.5
+            )
     return figure
 
 

@@ -84,7 +84,9 @@ class Ablation(Model):
 
     @pydantic.model_validator(mode="after")
     def _factorial(self) -> "Ablation":
-        unknown = {name for present in self.factors.values() for name in present} - set(self.recipes)
+        unknown = {name for present in self.factors.values() for name in present} - set(
+            self.recipes
+        )
         if unknown:
             raise ValueError(f"factors: not in recipes: {', '.join(sorted(unknown))}")
         found = [tuple(name in one for one in self.factors.values()) for name in self.recipes]

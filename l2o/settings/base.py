@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 Positive = Annotated[int, pydantic.Field(gt=0)]
-PositiveFloat = Annotated[float, pydantic.Field(gt=0)]
+PositiveFloat = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, pydantic.Field(gt=0, le=1)]
-AtLeastOne = Annotated[float, pydantic.Field(ge=1)]
+AtLeastOne = Annotated[float, pydantic.Field(ge=1, allow_inf_nan=False)]
 Layers = tuple[Positive, ...]
 Torso = Literal["D32", "D256", "C16-D32"]
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]

@@ -178,7 +178,9 @@ class TestFactors:
         rng = np.random.default_rng(0)
         levels = dict(zip(self.RECIPES, (4.0, 1.0, 1.0, 0.0), strict=True))
         scores = {name: value + 0.1 * rng.normal(size=(3, 4, 2)) for name, value in levels.items()}
-        rows = pd.DataFrame(factor_rows("training", self.FACTORS, scores), columns=[*FACTOR_COLUMNS])
+        rows = pd.DataFrame(
+            factor_rows("training", self.FACTORS, scores), columns=[*FACTOR_COLUMNS]
+        )
         rows = rows.set_index("term")
         np.testing.assert_allclose(rows.loc[["a", "b"], "effect"], 2.0, atol=0.1)
         np.testing.assert_allclose(rows.loc["a x b", "effect"], 1.0, atol=0.1)

@@ -180,7 +180,9 @@ def make_effects(recipes: dict[str, str]) -> pd.DataFrame:
         ends = {"iqm_low": 0.1, "iqm_high": 1.5, "low": -1.75, "high": -0.25}
         ends |= {"probability_low": 0.0, "probability_high": 0.25}
         sizes = {"meta_seeds": 3, "agents": 8, "tasks": 1}
-        rows.append({"where": "training", "recipe": recipe, "variant": variant} | numbers | ends | sizes)
+        rows.append(
+            {"where": "training", "recipe": recipe, "variant": variant} | numbers | ends | sizes
+        )
     return pd.DataFrame(rows)[list(EFFECT_COLUMNS)]
 
 
@@ -484,7 +486,9 @@ def test_ablations_make_claims(results):
     row = table.loc["Optim4RL (form B) is better than LinearOptim (inductive bias)."]
     assert row["verdict"] == claim_table.SUPPORTED and row["seeds"] == 3
     assert (row["value"], row["low"], row["high"]) == (0.5, 0.25, 1.75)
-    row = table.loc["Structure and pipeline raise scores more together than alone (inductive bias)."]
+    row = table.loc[
+        "Structure and pipeline raise scores more together than alone (inductive bias)."
+    ]
     assert row["verdict"] == claim_table.SUPPORTED and row["value"] == 0.25
     claim = "Meta-training improves LinearOptim over its untrained initialisation, on catch."
     assert table.loc[claim, "verdict"] == claim_table.SUPPORTED
