@@ -1,24 +1,23 @@
 """The stage `ablate`: compare recipes that differ in one thing. Imports no jax."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from l2o.errors import unknown_name
-from l2o.evaluation.aggregates import TransferScores, score_tasks
-from l2o.evaluation.factorial import FACTOR_COLUMNS, factor_rows
-from l2o.evaluation.nested import (
-    difference,
-    interquartile_mean,
-    nested_estimate,
+from l2o.evaluation.aggregates import (
+    TransferScores,
     probability_of_improvement,
+    score_tasks,
 )
+from l2o.evaluation.factorial import FACTOR_COLUMNS, factor_rows
+from l2o.evaluation.nested import difference, interquartile_mean, nested_estimate
 from l2o.evaluation.statistics import CURVE_COLUMNS, final_returns, summarize
 from l2o.files import read_table, write_table
 from l2o.runs import Run
-from l2o.settings import Ablation, Config
+from l2o.settings import ROLES, Ablation, Config
 
 TOY = "toy"
 """In place of a task: all toy tasks on which optimizers are evaluated."""
@@ -99,19 +98,7 @@ def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
     finals = final_returns(curves)
     names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
-    roles = {task: role for role, tasks in _roles(config, curves["task"]).items() for task in tasks}
-    return table.assign(role=table["task"].map(roles)).drop(columns="optimizer")
-
-
-def _roles(config: Config, tasks: Iterable[str]) -> dict[str, list[str]]:
-    """Return what each task is for: meta-training, selection, none of these, or supervised."""
-    given = list(dict.fromkeys(tasks))
-    training = [task.task for task in config.recipes[config.select.recipe].tasks]
-    roles = {"training": training, "validation": config.select.tasks}
-    others = [task for task in given if task not in [*training, *config.select.tasks]]
-    roles["test"] = [task for task in others if task not in config.toy_tasks]
-    roles["supervised"] = [task for task in others if task in config.toy_tasks]
-    return {role: [task for task in given if task in named] for role, named in roles.items()}
+    return table.assign(role=table["task"].map(config.role)).drop(columns="optimizer")
 
 
 def _effects(
@@ -120,7 +107,9 @@ def _effects(
     """Return the effects of levels, and of factors."""
     effects: list[tuple] = []
     factors: list[tuple] = []
-    for where, tasks in _roles(config, curves["task"]).items():
+    given = curves["task"].unique()
+    for where in ROLES:
+        tasks = [task for task in given if config.role(task) == where]
         if not tasks:
             continue
         found = score_tasks(_scored(task, curves, baselines) for task in tasks)

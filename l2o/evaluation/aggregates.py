@@ -252,13 +252,14 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     That one also computes the p-values of a rank test, a hundred times slower.
 
     Args:
-        x: ``[seeds, tasks]``.
-        y: ``[seeds, tasks]``, maybe with other seeds.
+        x: ``[..., seeds, tasks]``.
+        y: ``[..., seeds, tasks]``, maybe with other seeds.
 
     Returns:
-        ``[1]``.
+        ``[...]``, at least ``[1]``.
     """
-    return np.array([0.5 + 0.5 * np.sign(x[:, None] - y[None]).mean()])
+    signs = np.sign(x[..., :, None, :] - y[..., None, :, :])
+    return np.atleast_1d(0.5 + 0.5 * signs.mean(axis=(-3, -2, -1)))
 
 
 def efficiency(scores: TransferScores, resamples: int = RESAMPLES) -> pd.DataFrame:

@@ -5,17 +5,16 @@ does again. So meta-training runs are resampled, then the agents within each, an
 widened for there being so few runs. Imports no jax.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
 
+from l2o.evaluation.aggregates import interquartile_means
+from l2o.evaluation.intervals import RESAMPLES, Statistic
 from l2o.evaluation.statistics import MIN_SEEDS
 
-RESAMPLES = 2_000
 _SEED = 0
-
-Statistic = Callable[..., np.ndarray]
 
 
 def nested_estimate(
@@ -70,17 +69,9 @@ def mean(scores: np.ndarray) -> np.ndarray:
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
     """Return the mean of the middle half over runs, agents and tasks, ``[samples]``."""
-    ordered = np.sort(scores.reshape(len(scores), -1), axis=1)
-    cut = int(0.25 * ordered.shape[1])
-    return ordered[:, cut : ordered.shape[1] - cut].mean(axis=1)
+    return interquartile_means(np.moveaxis(scores, 0, -1))
 
 
 def difference(of: Statistic) -> Statistic:
     """Return the statistic of the first array minus that of the second."""
     return lambda x, y: of(x) - of(y)
-
-
-def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return P(x > y) + P(x = y) / 2 of two runs' agents, mean over tasks, ``[samples]``."""
-    signs = np.sign(x[:, :, None] - y[:, None])
-    return 0.5 + 0.5 * signs.mean(axis=(1, 2, 3))

@@ -76,6 +76,7 @@ def _template() -> jinja2.Template:
 def _context(run: Results, drawn: dict[str, Markup], claims: pd.DataFrame) -> dict[str, Any]:
     """Return what the template writes about."""
     settings, costs = run.config, cost.of_jobs(run.jobs)
+    seconds = cost.of_meta_training(run.jobs)
     return {
         "run": run,
         "config": settings,
@@ -88,7 +89,7 @@ def _context(run: Results, drawn: dict[str, Markup], claims: pd.DataFrame) -> di
         "figures": drawn,
         "tables": _tables(run),
         "gradients": gradient_tables.all_tables(run.gradients),
-        "ablations": {name: _ablation(run, name) for name in run.ablations},
+        "ablations": {name: _ablation(run, name, seconds) for name in run.ablations},
         "costs": costs,
         "links": {job.name: job.url for job in costs if job.url},
         "stages": cost.by_stage(run.jobs),
@@ -163,7 +164,7 @@ def _toy_curves(run: Results) -> dict[str, pd.DataFrame]:
     return {title: curves for title, curves in found.items() if not curves.empty}
 
 
-def _ablation(run: Results, name: str) -> dict[str, Any]:
+def _ablation(run: Results, name: str, seconds: dict[str, float]) -> dict[str, Any]:
     """Return the question of an ablation and the tables that answer it."""
     variants, results = run.variants(name), run.ablations[name]
     finals = compare.ablation_finals(results.curves)
@@ -172,7 +173,7 @@ def _ablation(run: Results, name: str) -> dict[str, Any]:
         "title": name.replace("_", " "),
         "question": run.config.ablations[name].question,
         "tasks": list(results.summary["task"].unique()),
-        "effects": tables.effects(results.effects, cost.of_meta_training(run.jobs)),
+        "effects": tables.effects(results.effects, seconds),
         "factors": None if results.factors.empty else tables.factors(results.factors),
         "returns": tables.ablation(results.summary, variants),
         "pairs": tables.variant_comparisons(

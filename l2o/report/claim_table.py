@@ -1,7 +1,7 @@
 """Every claim of the paper as a row of a table; verdicts follow from intervals alone."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pandas as pd
@@ -189,13 +189,8 @@ def _champion(results: Results) -> Iterator[tuple]:
         if part.empty:
             continue
         for found in compare.compare_optimizers(compare.finals_of(part), "champion"):
-            yield _row(
-                f"The champion trains better than {optimizer_name(found.reference)} on {task}.",
-                "difference of final returns, paired seeds",
-                Measured(found.difference, found.low, found.high),
-                _exactly(0.0),
-                found.seeds,
-            )
+            claim = f"The champion trains better than {optimizer_name(found.reference)} on {task}."
+            yield _of_comparison(claim, "difference of final returns, paired seeds", found)
 
 
 def _ablations(results: Results) -> Iterator[tuple]:
@@ -213,10 +208,12 @@ def _ablations(results: Results) -> Iterator[tuple]:
                     row["meta_seeds"],
                 )
         for _, row in ablation.factors.iterrows():
+            names = row["term"].replace(" x ", " and ").capitalize()
+            says = "raises scores"
+            if " x " in row["term"]:
+                says = "raise scores more together than alone"
             yield _row(
-                f"{row['term'].replace(' x ', ' and ').capitalize()} "
-                f"{'raise' if ' x ' in row['term'] else 'raises'} scores"
-                f"{' more together than alone' if ' x ' in row['term'] else ''} ({title}).",
+                f"{names} {says} ({title}).",
                 f"effect in a factorial design on the IQM of scores, {row['where']} tasks",
                 _of(row, "effect"),
                 _exactly(0.0),
@@ -225,16 +222,15 @@ def _ablations(results: Results) -> Iterator[tuple]:
         finals = compare.ablation_finals(ablation.curves)
         for recipe in [name for name in recipes if name not in learned]:
             learned.add(recipe)
-            yield from _learning(compare.compare_stages(finals, recipe), recipes[recipe])
+            claim = (
+                f"Meta-training improves {recipes[recipe]} over its untrained initialisation, on"
+            )
+            for found in compare.compare_stages(finals, recipe):
+                measured = "difference of final returns"
+                yield _of_comparison(f"{claim} {found.task}.", measured, found)
 
 
-def _learning(found: Iterable[compare.Comparison], variant: str) -> Iterator[tuple]:
-    """Claim that meta-training from scratch made an optimizer better than it began."""
-    for one in found:
-        yield _row(
-            f"Meta-training improves {variant} over its untrained initialisation, on {one.task}.",
-            "difference of final returns",
-            Measured(one.difference, one.low, one.high),
-            _exactly(0.0),
-            one.seeds,
-        )
+def _of_comparison(claim: str, measurement: str, found: compare.Comparison) -> tuple:
+    """Claim that the subject of a comparison does better than its reference."""
+    difference = Measured(found.difference, found.low, found.high)
+    return _row(claim, measurement, difference, _exactly(0.0), found.seeds)

@@ -57,7 +57,7 @@ class Cost:
 
 def of_jobs(jobs: Iterable[Job]) -> list[Cost]:
     """Return the cost of every job, in the order in which they started."""
-    return [_of_job(job) for job in jobs]
+    return [dataclasses.replace(_of_job(job), url=job.mlflow_url()) for job in jobs]
 
 
 def by_stage(jobs: Iterable[Job]) -> list[Cost]:
@@ -76,7 +76,7 @@ def of_meta_training(jobs: Iterable[Job]) -> dict[str, float]:
     for job in jobs:
         if job.record["stage"] == "meta_train" and job.finished:
             recipe = job.record["tags"].get("recipe", "")
-            found.setdefault(recipe, []).append(_of_job(job).total_s)
+            found.setdefault(recipe, []).append(float(job.record["timings"]["total_s"]))
     return {recipe: sum(seconds) / len(seconds) for recipe, seconds in found.items()}
 
 
@@ -89,7 +89,6 @@ def _of_job(job: Job) -> Cost:
         seconds={phase: max(timings[f"{phase}_s"], 0.0) for phase in PHASES},
         total_s=timings["total_s"],
         peak_bytes=job.record.get("peak_memory_bytes"),
-        url=job.mlflow_url(),
     )
 
 

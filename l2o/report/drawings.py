@@ -100,13 +100,10 @@ def _ablations(run: Results) -> Iterator[Drawing]:
 def _ablation_meta_training(run: Results, name: str) -> Iterator[Drawing]:
     """Yield the return of the population over meta-training, mean over runs, a line per variant."""
     means = _over_seeds(run, run.variants(name))
-    tasks = run.config.recipes[run.config.select.recipe].tasks
-    columns = [f"{task.task}/return" for task in tasks]
     lines = recipe_lines(list(means), "")
-    for column in columns if means else ():
-        task = column.removesuffix("/return")
+    for task in run.training_tasks if means else ():
         title = f"Meta-training: population return on {task}"
-        figure = figures.meta_training(means, column, lines, title, "return")
+        figure = figures.meta_training(means, f"{task}/return", lines, title, "return")
         yield Drawing(f"ablation_{name}_population_{task}", figure, title)
 
 

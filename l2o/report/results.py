@@ -143,7 +143,7 @@ class Results:
     @property
     def training_tasks(self) -> list[str]:
         """Meta-training tasks of the recipe that is selected from."""
-        return [task.task for task in self.config.recipes[self.config.select.recipe].tasks]
+        return self.config.training_tasks
 
     def variants(self, ablation: str) -> dict[str, str]:
         """Return the recipes of an ablation, and what each is called; the full method leads."""
@@ -151,6 +151,4 @@ class Results:
 
     def role(self, task: str) -> str:
         """Return what a toy task serves for."""
-        if task in self.training_tasks:
-            return "meta-training"
-        return "validation" if task in self.config.select.tasks else "test"
+        return self.config.role(task).replace("training", "meta-training")

@@ -13,7 +13,11 @@ from l2o.settings.base import Model, Name, Positive, PositiveFloat, Torso, field
 from l2o.settings.recipe import MetaTask, Recipe
 from l2o.settings.transfer import PPOBudget, Transfer
 
+ROLES = ("training", "validation", "test", "supervised")
+"""What tasks are for: those of meta-training, of selection, never seen, of supervised learning."""
+
 __all__ = [
+    "ROLES",
     "Ablation",
     "Analysis",
     "Baselines",
@@ -209,10 +213,22 @@ class Config(Model):
         return sorted({*selected, *(self.meta_seeds if compared or not selected else [])})
 
     @property
+    def training_tasks(self) -> list[str]:
+        """Meta-training tasks of the selected recipe."""
+        return [task.task for task in self.recipes[self.select.recipe].tasks]
+
+    @property
     def toy_evaluation_tasks(self) -> list[str]:
         """Meta-training tasks of the selected recipe, then validation tasks."""
-        training = [task.task for task in self.recipes[self.select.recipe].tasks]
-        return [*training, *self.select.tasks]
+        return [*self.training_tasks, *self.select.tasks]
+
+    def role(self, task: str) -> str:
+        """Return what a task is for, one of ``ROLES``."""
+        if task in self.training_tasks:
+            return "training"
+        if task in self.select.tasks:
+            return "validation"
+        return "supervised" if task in self.toy_tasks else "test"
 
 
 def _disjoint(name_a: str, a: set[str], name_b: str, b: set[str]) -> None:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from l2o.evaluation.aggregates import probability_of_improvement
 from l2o.evaluation.nested import (
     difference,
     interquartile_mean,
     mean,
     nested_estimate,
-    probability_of_improvement,
 )
 
 
