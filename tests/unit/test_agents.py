@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import l2o
 from l2o.agents.a2c import A2CHyperparameters, Batch, lambda_returns, sample_action
@@ -14,7 +13,7 @@ from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import on_tree, ravel, unravel_like
 from l2o.evaluation.candidates import Candidate, Program, resolve
 from l2o.evaluation.evaluate import Budget, evaluate
-from l2o.evaluation.ppo import PPOLifetime
+from l2o.evaluation.ppo import PPOLifetime, _actors
 from l2o.evaluation.toy import ToyLifetime
 from l2o.seeding import key_for
 from l2o.tasks.brax import make_env
@@ -43,13 +42,15 @@ def test_lambda_returns_equal_those_of_brax(lambda_):
 
 
 class TestSampleAction:
+    sample = staticmethod(jax.jit(sample_action))
+
     @pytest.mark.parametrize(
         "logits", [[0.3, -1.2, 2.0], [0.0] * 9, [5.0, -5.0], [1e4, 1e4 + 1.0, -1e4]]
     )
     def test_distribution_is_the_softmax(self, logits):
         number = 200_000
         logits = jnp.array(logits)
-        actions = sample_action(jax.random.key(0), jnp.broadcast_to(logits, (number, logits.size)))
+        actions = self.sample(jax.random.key(0), jnp.broadcast_to(logits, (number, logits.size)))
         assert actions.dtype == jnp.int32 and actions.shape == (number,)
         assert 0 <= int(actions.min()) <= int(actions.max()) < logits.size
         expected = np.asarray(jax.nn.softmax(logits))
@@ -59,11 +60,11 @@ class TestSampleAction:
 
     def test_an_impossible_action_is_never_taken(self):
         logits = jnp.broadcast_to(jnp.array([-jnp.inf, 0.0, -jnp.inf, 0.0]), (100_000, 4))
-        assert set(np.unique(sample_action(jax.random.key(1), logits))) == {1, 3}
+        assert set(np.unique(self.sample(jax.random.key(1), logits))) == {1, 3}
 
     def test_rows_are_independent(self):
         logits = jnp.zeros((3, 5000, 2))
-        first, second, third = np.asarray(sample_action(jax.random.key(2), logits)) * 2 - 1
+        first, second, third = np.asarray(self.sample(jax.random.key(2), logits)) * 2 - 1
         assert abs((first * second).mean()) < 0.08 and abs((second * third).mean()) < 0.08
 
 
@@ -110,13 +111,13 @@ def test_a2c_loss_gradient(timeout_terminates, reward_scale):
         rng.normal(size=(envs, 10, 5)).astype(np.float32),
     )
     params = agent.init_params(jax.random.key(0))
-    forward = jax.vmap(lambda observation: agent.network.apply({"params": params}, observation))
+    forward = jax.jit(jax.vmap(lambda seen: agent.network.apply({"params": params}, seen)))
     logits, values = (np.asarray(x, np.float64) for x in forward(batch.observation))
     bootstrap = np.asarray(forward(batch.last_observation)[1], np.float64)
     d_logits, d_values = reference_loss_gradients(
         logits, values, bootstrap, batch, hyper, reward_scale
     )
-    gradient = jax.grad(lambda p: agent.loss(p, batch, reward_scale)[0])(params)
+    gradient = jax.jit(jax.grad(lambda p: agent.loss(p, batch, reward_scale)[0]))(params)
     kernel, bias = params["torso"]["kernel"], params["torso"]["bias"]
     hidden = np.maximum(batch.observation.reshape(steps, envs, -1) @ kernel + bias, 0)
     for head, cotangent in (("actor", d_logits), ("critic", d_values[..., None])):
@@ -211,20 +212,8 @@ class Probe:
 
 
 @pytest.fixture(scope="module")
-def probe(tmp_path_factory):
-    # The physics is a part of several programs; compiled once, it comes from the cache.
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("jax")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    compilation_cache.reset_cache()
-    for name, value in names.items():
-        jax.config.update(name, value)
-    yield Probe()
-    compilation_cache.reset_cache()
-    for name, value in before.items():
-        jax.config.update(name, value)
+def probe():
+    return Probe()
 
 
 def test_an_optimizer_of_whole_tensors_gets_the_tree():
@@ -240,9 +229,14 @@ def test_an_optimizer_of_whole_tensors_gets_the_tree():
         updates, _ = tx.update(args[0], tx.init(args[1]), args[1], value=1.0)
         return ravel(updates)
 
-    wanted = update(tx, unravel(g), unravel(params))
-    np.testing.assert_allclose(update(on_tree(tx, unravel), g, params), wanted, rtol=1e-6)
-    assert not np.allclose(update(tx, g, params), wanted, rtol=0.01)  # as one long vector
+    @jax.jit
+    def updates(g, params):
+        of_tree = update(tx, unravel(g), unravel(params))
+        return of_tree, update(on_tree(tx, unravel), g, params), update(tx, g, params)
+
+    wanted, flat, as_one_vector = updates(g, params)
+    np.testing.assert_allclose(flat, wanted, rtol=1e-6)
+    assert not np.allclose(as_one_vector, wanted, rtol=0.01)
 
 
 @pytest.mark.slow
@@ -282,8 +276,8 @@ class TestPPO:
 
     def test_a_policy_that_does_nothing_is_scored_alike_by_equal_seeds(self, probe):
         state = probe.start["classical"]
-        idle = state._replace(params=jnp.zeros_like(state.params))
-        returns = probe.lifetime._evaluate(idle, jnp.zeros(len(state.update), bool))
+        idle = _actors(state._replace(params=jnp.zeros_like(state.params)))
+        returns = probe.lifetime._evaluate(idle, np.zeros(state.update.shape, bool))
         assert ((returns >= 1) & (returns <= LENGTH)).all()
         assert returns[0] == returns[1]
 

@@ -177,7 +177,7 @@ def derivative_of(optimizer):
     # Compiled as in use: unoptimised code rounds up to 3e-6 off, where a gate is nearly closed.
     return jax.jit(
         jax.value_and_grad(loss, argnums=(0, 1), has_aux=True),
-        compiler_options={"xla_backend_optimization_level": 3},
+        compiler_options={"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True},
     )
 
 
