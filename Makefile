@@ -2,6 +2,7 @@
 # nothing here touches the network. PYTHON=python3.12 picks the interpreter for a new environment.
 L2O_VENV ?= .venv
 PORT ?= 5000
+
 bin := $(L2O_VENV)/bin
 ready := $(L2O_VENV)/.ready
 
@@ -10,15 +11,21 @@ unexport PYTHONDONTWRITEBYTECODE
 # Rules call `l2o`, and it must be the one installed here.
 export PATH := $(abspath $(bin)):$(PATH)
 
-.PHONY: help run test lint bench ui lock clean
+.PHONY: help setup run test integration lint bench fault-drill ui server audit lock clean
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: $(ready)  ## Make the environment, and nothing else
 
 run: $(ready)  ## Run the whole pipeline (ARGS="--config scale=smoke", ARGS=baselines, ...)
 	$(bin)/snakemake --cores all $(ARGS)
 
 test: $(ready)  ## Run the unit and workflow tests (ARGS="-k name")
-	$(bin)/pytest -n auto --maxprocesses 4 --dist loadfile tests/unit tests/workflow $(ARGS)
+	$(bin)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  tests/unit tests/workflow $(ARGS)
+
+integration: $(ready)  ## Test with real Slurm, MLflow server and browser (Debian packages: .ci/packages)
+	$(bin)/pytest -rsP tests/integration $(ARGS)
 
 lint: $(ready)  ## Check style and formatting of the package and the workflow
 	$(bin)/ruff check
@@ -30,12 +37,20 @@ bench: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1  # as the workflow sets i
 bench: $(ready)  ## Measure speed and print the numbers
 	@for file in tests/benchmarks/[!_]*.py; do echo "$$file"; $(bin)/python "$$file" $(ARGS) || exit; done
 
-ui: export MLFLOW_DISABLE_TELEMETRY := true
+fault-drill: $(ready)  ## Break a small pipeline in every way of docs/faults.md (ARGS=--short: two minutes)
+	$(bin)/python -m tests.drill $(ARGS)
+
 ui: $(ready)  ## Browse the runs in MLflow, on this machine only (PORT=5000)
-	$(bin)/mlflow ui --backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
+	$(bin)/l2o track ui --port $(PORT) $(ARGS)
+
+server: $(ready)  ## An MLflow server with PostgreSQL and a password, on this machine only (PORT=5000)
+	workflow/scripts/mlflow-server results/.mlflow-server $(PORT)
+
+audit:  ## Look for known vulnerabilities in the locked packages, needs the network
+	@.ci/audit $(ARGS)
 
 lock:  ## Resolve requirements.lock again, needs uv (ARGS=--upgrade: newest versions)
-	uv pip compile pyproject.toml --extra slurm --group dev --group build --output-file requirements.lock \
+	uv pip compile pyproject.toml --extra slurm --extra server --group dev --group build --output-file requirements.lock \
 	  --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet $(ARGS)
 

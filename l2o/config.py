@@ -34,7 +34,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     try:
         value = yaml.safe_load(_read_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no such date
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: must be a mapping of keys to values.")
@@ -55,11 +55,10 @@ def build(settings: Mapping[str, Any], folder: str | Path = "config") -> Config:
     """
     settings = dict(settings)
     scale = settings.get("scale", "quick")
-    path = Path(folder) / "scales" / f"{scale}.yaml"
-    if not isinstance(scale, str) or not path.is_file():
-        known = sorted(p.stem for p in (Path(folder) / "scales").glob("*.yaml"))
+    known = sorted(path.stem for path in (Path(folder) / "scales").glob("*.yaml"))
+    if scale not in known:  # never part of a path before it is known
         raise ConfigError(f"scale: unknown scale '{scale}'; known: {', '.join(known)}.")
-    resolved = merge(read_yaml(path), settings)
+    resolved = merge(read_yaml(Path(folder) / "scales" / f"{scale}.yaml"), settings)
     defaults = resolved.pop("recipe", None) or {}
     if not isinstance(defaults, Mapping):
         raise ConfigError(f"recipe: must be a mapping; got {defaults!r}.")
@@ -96,7 +95,7 @@ def load_recipe(path: str | Path) -> Recipe:
 def _read_json(path: str | Path) -> Any:
     try:
         return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid JSON ({error}).") from None
 
 

@@ -3,9 +3,16 @@
 import difflib
 from collections.abc import Iterable
 
+from l2o.redaction import redact
+
 
 class L2OError(Exception):
     """A problem with the input: the message says what, where, and what is allowed."""
+
+    def __str__(self) -> str:
+        """Return the message in one line: names from outside may hold any character."""
+        message = redact(super().__str__())
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
 
 
 class ConfigError(L2OError):
@@ -18,6 +25,14 @@ class CheckpointError(L2OError):
 
 class ResultsError(L2OError):
     """A results file is missing, truncated, or lacks a column."""
+
+
+class BusyError(L2OError):
+    """Another process is at work in a folder."""
+
+
+class OutOfMemoryError(L2OError):
+    """What was asked for does not fit memory; the message says what to lower, and to what."""
 
 
 class MissingInputError(L2OError, ValueError):

@@ -2,8 +2,11 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +15,12 @@ from l2o.errors import ResultsError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+AGAIN = "delete it and run again"
+"""What to do about a damaged file that no other file stands for."""
+_DIGEST, _BLANK = "l2o.sha256", "0" * 64
+# In the footer of a parquet file: the key, two bytes that begin the value, the value.
+_SEAL = re.compile(rb"l2o\.sha256..([0-9a-f]{64})", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -22,7 +31,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path: The final name; missing parent folders are created.
 
     Yields:
-        The path to write to. If the block raises, that file is removed and ``path`` is untouched.
+        The path to write to, a file or a folder. If the block raises, what is there is removed and
+        ``path`` is untouched.
+
+    Raises:
+        OSError: It cannot be written; the error names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,8 +43,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):  # of a full disk the system names no file
+            error.filename = str(path)
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def copy_folder(source: str | Path, target: str | Path) -> None:
+    """Copy a folder of files; ``target`` appears when complete, in place of what was there."""
+    with atomic_path(target) as partial:
+        for path in sorted(Path(source).rglob("*")):
+            if path.is_file():
+                copy = partial / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file atomically."""
+    with atomic_path(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -55,37 +92,69 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ResultsError(f"{path}: no such file.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path}: not valid JSON ({error}); delete it and run again.") from None
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path}: not valid JSON ({error}); {AGAIN}.") from None
 
 
 def write_table(path: str | Path, table: "pd.DataFrame") -> None:
-    """Write a table as parquet, atomically and without its index."""
+    """Write a table as parquet, atomically, without its index, with a digest of the whole file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = pyarrow.Table.from_pandas(table, preserve_index=False)
+    buffer = io.BytesIO()
+    with parquet.ParquetWriter(buffer, rows.schema) as writer:
+        writer.write_table(rows)
+        # Parquet's own checksums leave out the footer, where the columns have their names.
+        writer.add_key_value_metadata({_DIGEST: _BLANK})
+    data = buffer.getvalue()
     with atomic_path(path) as partial:
-        table.to_parquet(partial, index=False)
+        partial.write_bytes(_with_digest(data, hashlib.sha256(data).hexdigest()))
 
 
 def read_table(path: str | Path, columns: Iterable[str] = ()) -> "pd.DataFrame":
     """Read a parquet table and check that it has the columns that the caller needs.
 
+    A table without a digest, written by other means, is only checked for being complete.
+
     Raises:
-        ResultsError: The file is missing, truncated, or lacks a column.
+        ResultsError: The file is missing, truncated, has changed since it was written, or lacks a
+            column.
     """
     import pandas as pd
     import pyarrow
 
+    path = Path(path)
+    # A workflow asks whether a job has its record, not whether it has all of its tables.
+    again = "delete it and the run.json beside it, and run again"
     try:
-        table = pd.read_parquet(path)
+        data = path.read_bytes()
+        if not _is_intact(data):
+            raise ResultsError(f"{path}: damaged: changed since it was written; {again}.")
+        table = pd.read_parquet(io.BytesIO(data))
     except FileNotFoundError:
         raise ResultsError(f"{path}: no such file.") from None
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise ResultsError(
-            f"{path}: not a complete parquet file ({error}); delete it and run again."
-        ) from None
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{path}: not a complete parquet file ({error}); {again}.") from None
     missing = sorted(set(columns) - set(table.columns))
     if missing:
         raise ResultsError(f"{path}: lacks the column(s) {', '.join(missing)}.")
     return table
+
+
+def _with_digest(data: bytes, digest: str) -> bytes:
+    """Set the digest in a parquet file's footer, the last one if a cell looks like it."""
+    start, end = list(_SEAL.finditer(data))[-1].span(1)
+    return data[:start] + digest.encode() + data[end:]
+
+
+def _is_intact(data: bytes) -> bool:
+    """Whether a parquet file is as it was written, or holds no digest that could tell."""
+    found = list(_SEAL.finditer(data))
+    if not found:
+        return True
+    blank = _with_digest(data, _BLANK)
+    return hashlib.sha256(blank).hexdigest().encode() == found[-1][1]
 
 
 def sha256(path: str | Path) -> str:

@@ -1,5 +1,6 @@
-"""The ended jobs below a results directory, as flat data for a tracking store."""
+"""The jobs below a results directory, as flat data for a tracking store."""
 
+import functools
 import json
 import math
 import os
@@ -13,18 +14,22 @@ from typing import Any, NamedTuple
 
 from l2o.errors import ResultsError
 from l2o.files import read_json
-from l2o.runs import FAILED_RECORD, RECORD, read_history
+from l2o.history import FAILED_RECORD, METRICS, RECORD, SYSTEM, parse, read_history
 
 # Where a tracking store keeps its copies: they must not be taken for results.
 STORE_FOLDERS = ("mlartifacts", "mlruns")
 # Beside a job's files, written by ``l2o.tracking``: which MLflow run shows them, and where.
 SIDECAR = ".mlflow.json"
+# What is put before the names of the metrics of a file.
+PREFIXES = {METRICS: "", SYSTEM: "system/"}
 
 _REQUIRED = ("stage", "status", "started", "ended", "config", "tags", "results", "timings")
 _ARTIFACT_KINDS = frozenset({".json", ".parquet", ".png", ".svg", ".safetensors"})
 _MAX_ARTIFACT_BYTES = 5_000_000
 _MAX_PARAMS = 300
 _MAX_TEXT = 500
+# Of the settings of a whole pipeline, somewhere above its jobs.
+_CONFIG, _CONFIG_DEPTH = "config.json", 6
 
 
 class Point(NamedTuple):
@@ -38,11 +43,12 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """A directory with the record of a job that ended.
+    """A directory with the record of a job that ended or, half as long, of one that runs.
 
     Attributes:
         directory: Where the files are.
-        key: The identity of this execution: relative directory and start time.
+        key: The identity of this execution: one of its own or, of a job from before there was one,
+            relative directory and start time.
         record: The content of ``run.json`` or ``run.failed.json``.
     """
 
@@ -72,24 +78,37 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What people call the job: its stage and its recipe or task."""
+        """What people call the job: what it is about, then its stage."""
         tags = self.record["tags"]
-        return f"{self.record['stage']} {tags.get('recipe') or tags.get('task') or ''}".rstrip()
+        names = ("recipe", "optimizer", "sweep", "study", "source", "task")
+        if self.record["stage"] == "meta_train":
+            names = ("recipe", "sweep")
+        parts = [str(tags[name]) for name in names if tags.get(name)]
+        if self.record["stage"] == "meta_train":
+            parts.append(f"seed {self.record.get('seed')}")
+        return shorten(" · ".join([*parts, self.record["stage"]]))
 
     def mlflow_url(self) -> str | None:
         """Return the page of the MLflow run that shows the job, None if it was not delivered."""
         try:
             note = read_json(self.directory / SIDECAR)
-            of_this_execution = note["run_key"].endswith(f"@{self.record['started']}")
+            identities = (self.record.get("run_key"), f"@{self.record['started']}")
+            of_this_execution = note["run_key"].endswith(tuple(i for i in identities if i))
             is_link = note["url"].startswith(("http://", "https://"))
         except (ResultsError, KeyError, TypeError, AttributeError):
             return None
         return note["url"] if of_this_execution and is_link else None
 
     def labels(self) -> dict[str, str]:
-        """Return what jobs are searched and grouped by."""
+        """Return what jobs are searched and grouped by.
+
+        For each ablation that compares the job's recipe, this is also its place in the comparison.
+        """
         names = ("stage", "seed", "git_commit", "slurm_job_id", "error")
         labels = self.record["tags"] | {name: self.record.get(name) for name in names}
+        labels |= _ablations(self.directory, str(self.record["tags"].get("recipe")))
+        if "git_commit" in labels:
+            labels["mlflow.source.git.commit"] = labels["git_commit"]
         return {name: shorten(value) for name, value in labels.items() if value is not None}
 
     def params(self) -> dict[str, str]:
@@ -98,11 +117,10 @@ class Job:
         return {name: shorten(value) for name, value in list(flat)[:_MAX_PARAMS]}
 
     def points(self) -> Iterator[Point]:
-        """Yield the metric history, then the summary, the timings and the memory as step 0."""
-        for line in read_history(self.directory):
-            at = round(line["time"] * 1000)
-            for name, value in line["metrics"].items():
-                yield Point(entity_name(name), value, at, line["step"])
+        """Yield the histories, then the summary, the timings and the memory as step 0."""
+        for file, prefix in PREFIXES.items():
+            for line in read_history(self.directory, file):
+                yield from line_points(line, prefix)
         summary = {
             "result": self.record["results"],
             "time": self.record["timings"],
@@ -151,8 +169,40 @@ def _read_job(root: Path, path: Path) -> Job:
     if lacks:
         raise ResultsError(f"{path}: not the record of a job (it lacks {', '.join(lacks)}).")
     directory = path.parent
-    key = f"{directory.relative_to(root).as_posix()}@{record['started']}"
-    return Job(directory, key, record)
+    old_key = f"{directory.relative_to(root).as_posix()}@{record['started']}"
+    return Job(directory, record.get("run_key") or old_key, record)
+
+
+def line_points(line: Mapping[str, Any], prefix: str = "") -> Iterator[Point]:
+    """Yield the values of one line of a history.
+
+    Args:
+        line: The line, as read from JSON or by ``read_history``.
+        prefix: Put before the names.
+    """
+    at = round(line["time"] * 1000)
+    for name, value in parse(line)["metrics"].items():
+        yield Point(entity_name(prefix + name), value, at, line["step"])
+
+
+def _ablations(directory: Path, recipe: str) -> dict[str, str]:
+    """Return ``ablation_<name>: <level>`` for the ablations that compare a recipe."""
+    for folder in directory.resolve().parents[:_CONFIG_DEPTH]:
+        path = folder / _CONFIG
+        if path.is_file():
+            known = _levels(path, path.stat().st_mtime_ns)
+            return {f"ablation_{a}": level[recipe] for a, level in known.items() if recipe in level}
+    return {}
+
+
+@functools.lru_cache(maxsize=8)
+def _levels(path: Path, changed_at: int) -> dict[str, dict[str, str]]:
+    """Return the levels of every ablation by recipe; the file is read again when it changed."""
+    del changed_at
+    try:
+        return {name: dict(a["recipes"]) for name, a in read_json(path)["ablations"].items()}
+    except (ResultsError, KeyError, TypeError, AttributeError, ValueError):
+        return {}  # some other file of that name
 
 
 def entity_name(name: str) -> str:

@@ -1,32 +1,42 @@
 """The record of one job: what ran, on what, for how long, and what came out.
 
 A job's directory holds ``metrics.jsonl`` while it runs and ends with ``run.json`` or, if the job
-raised, ``run.failed.json``. MLflow is filled from these files (see ``l2o.tracking``).
+raised, ``run.failed.json``. MLflow is filled from these files: after the job or, on a server, while
+it runs (see ``l2o.tracking``).
 
-Every file is strict JSON: a number that is not finite is written as the string ``"NaN"``,
-``"Infinity"`` or ``"-Infinity"``, which ``float()`` turns back.
+Every file is strict JSON (see ``l2o.history``).
 """
 
 import contextlib
+import hashlib
 import json
-import math
 import os
 import time
 import traceback
+import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from l2o import provenance
-from l2o.files import write_json, write_text
+from l2o.errors import ResultsError
+from l2o.files import read_json, write_json
+from l2o.history import FAILED_RECORD, METRICS, RECORD, History, plain, read_history
+from l2o.interrupts import Interrupted
 from l2o.progress import CompileClock, Progress, process_start
+from l2o.redaction import redact
+from l2o.system_metrics import SystemMetrics
 
-RECORD = "run.json"
-FAILED_RECORD = "run.failed.json"
-HISTORY = "metrics.jsonl"
+if TYPE_CHECKING:
+    from l2o.tracking.live import LiveRun
+
+__all__ = ["FAILED_RECORD", "RECORD", "Run", "plain", "read_history"]
+
 INVOCATION_VARIABLE = "L2O_INVOCATION"
+# Exists while a job runs, and after a kill: a job that is the same goes on under the same identity.
+_OPEN = ".open.json"
 
 
 class Run:
@@ -62,7 +72,9 @@ class Run:
         """
         self.out_dir = Path(out_dir)
         self.stage = stage
-        self._history = _History(self.out_dir / HISTORY)
+        self._history = History(self.out_dir / METRICS)
+        self._system = SystemMetrics(self.out_dir)
+        self._live: LiveRun | None = None
         self._clock = CompileClock()
         self._phases: dict[str, float] = {}
         self._results: dict[str, Any] = {}
@@ -71,6 +83,7 @@ class Run:
 
     def __enter__(self) -> Self:
         self.out_dir.mkdir(parents=True, exist_ok=True)
+        goes_on = self._open()
         for name in (RECORD, FAILED_RECORD):
             (self.out_dir / name).unlink(missing_ok=True)
         accounted = Run._accounted_until
@@ -79,6 +92,8 @@ class Run:
         # Read now: the code in the checkout may be edited while the job runs.
         self._job |= {"started": _now()} | provenance.code()
         self._clock.attach()
+        self._system.start(goes_on)
+        self._live = self._follow()
         return self
 
     def __exit__(
@@ -92,12 +107,25 @@ class Run:
         if self._progress is not None:
             self._progress.close()
         self._history.close()
+        self._system.stop()
+        self._end(error)
+        if self._live is not None:
+            status = "FINISHED" if error is None else "FAILED"
+            self._live.stop("SCHEDULED" if isinstance(error, Interrupted) else status)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Write the record of a job that ended."""
+        if isinstance(error, Interrupted):
+            return  # neither finished nor failed: it goes on another time
+        # Removed first: who finds both may not take a job that ended for one that was killed.
+        (self.out_dir / _OPEN).unlink(missing_ok=True)
         if error is None:
             self._history.discard_stale()
             write_json(self.out_dir / RECORD, self._record("finished"))
             return
         text = "".join(traceback.format_exception(error))
-        failure = {"error": f"{type(error).__name__}: {error}", "traceback": text}
+        error_text = f"{type(error).__name__}: {error}"
+        failure = {"error": redact(error_text), "traceback": redact(text)}
         # A full disk must not hide why the job failed.
         with contextlib.suppress(OSError):
             write_json(self.out_dir / FAILED_RECORD, self._record("failed") | failure)
@@ -154,6 +182,35 @@ class Run:
         self._progress = Progress(self.stage, total, unit, start)
         return self._progress
 
+    def _open(self) -> bool:
+        """Take an identity: that of the same job if it was killed here, and else a new one.
+
+        Returns:
+            Whether this goes on with what was killed.
+        """
+        text = json.dumps(plain(self._job), sort_keys=True)
+        note = {"run_key": uuid.uuid4().hex, "job": hashlib.sha256(text.encode()).hexdigest()}
+        path = self.out_dir / _OPEN
+        killed: Any = {}
+        with contextlib.suppress(ResultsError):
+            killed = read_json(path)
+        goes_on = isinstance(killed, dict) and killed.get("job") == note["job"]
+        if goes_on:
+            note = killed
+        write_json(path, note)
+        self._job["run_key"] = note["run_key"]
+        return goes_on
+
+    def _follow(self) -> "LiveRun | None":
+        """Show the job on an MLflow server while it runs, if there is one."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+        if not uri.startswith(("http://", "https://")):
+            return None
+        from l2o.tracking.live import LiveRun
+
+        record = plain(self._job | {"invocation": os.environ.get(INVOCATION_VARIABLE)})
+        return LiveRun(uri, self.out_dir, record, self._history, self._system.history)
+
     def _record(self, status: str) -> dict[str, Any]:
         record = self._job | {
             "status": status,
@@ -175,77 +232,6 @@ class Run:
             "total_s": total,
         }
         return {name: round(seconds, 3) for name, seconds in timings.items()}
-
-
-class _History:
-    """The lines of ``metrics.jsonl``, one per step, in the order of the steps."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-        self._last: int | None = None
-        self._started = False
-
-    def append(self, step: int, metrics: dict[str, float]) -> None:
-        if self._last is not None and step <= self._last:
-            raise ValueError(f"step {step} was logged after step {self._last}: steps must increase")
-        if self._file is None:
-            self._file = open(self._path, "a" if self._started else "w", encoding="utf-8")  # noqa: SIM115
-            self._started = True
-        line = {"step": step, "time": round(time.time(), 3), "metrics": plain(metrics)}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        self._last = step
-
-    def keep_until(self, step: int) -> int | None:
-        self.close()
-        kept = [line for line in _history_lines(self._path) if line["step"] <= step]
-        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._started = True
-        self._last = kept[-1]["step"] if kept else None
-        return self._last
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def discard_stale(self) -> None:
-        """Remove the history of an earlier job that this one neither continued nor replaced."""
-        if not self._started:
-            self._path.unlink(missing_ok=True)
-
-
-def read_history(out_dir: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a job's history: ``step``, ``time`` (Unix seconds), ``metrics`` (floats).
-
-    A history that does not exist is empty; a line cut short by a kill ends it.
-    """
-    for line in _history_lines(Path(out_dir) / HISTORY):
-        yield line | {"metrics": {name: float(v) for name, v in line["metrics"].items()}}
-
-
-def _history_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
-
-
-def plain(value: Any) -> Any:
-    """Turn a value into what strict JSON holds (numbers that are not finite become strings)."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else json.dumps(float(value))
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    # Arrays and scalars of NumPy and JAX.
-    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 def _now() -> str:

@@ -36,7 +36,7 @@ _SOURCES = {
     "identity": ("optimizers", "seeding.py", "analysis"),
     "study": ("report", "analysis/gradients.py", *_STATISTICS),
     "report": ("report", "jobs.py", "analysis/gradients.py", *_STATISTICS),
-    "track": ("tracking.py", "model_registry.py", "jobs.py"),
+    "track": ("tracking", "model_registry.py", "jobs.py", "history.py"),
 }
 
 

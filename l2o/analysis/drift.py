@@ -11,6 +11,7 @@ import pandas as pd
 
 from l2o.analysis.recorder import BINS, LOWEST, bin_of
 from l2o.analysis.tables import BIN_WIDTH, POPULATION_COLUMNS
+from l2o.failures import advising, lower
 from l2o.files import write_table
 from l2o.meta.inner import InnerLoop, Shared
 from l2o.meta.objectives import OBJECTIVES
@@ -38,7 +39,8 @@ def drift(config: Config, out: Path) -> None:
     """
     settings = config.analysis.drift
     tags = {"task": settings.task, "scale": config.scale}
-    with Run(out, stage="drift", config=settings.model_dump(), seed=0, tags=tags) as run:
+    fits = advising(*lower("analysis.drift.agents", settings.agents))
+    with Run(out, stage="drift", config=settings.model_dump(), seed=0, tags=tags) as run, fits:
         optimizer = make_optimizer("optim4rl_m")
         agent = make_toy_agent(settings.task)
         task = TrainingTask(settings.task, agent, settings.learning_rate)

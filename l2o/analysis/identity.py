@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from l2o.analysis.tables import IDENTITY_COLUMNS
 from l2o.errors import ResultsError, unknown_name
-from l2o.files import write_table
+from l2o.files import AGAIN, write_table
 from l2o.optimizers import processing
 from l2o.optimizers.recurrent import gru, init_gru, init_mlp, mlp
+from l2o.optimizers.weights import digest_of
 from l2o.runs import Run
 from l2o.seeding import key_for
 from l2o.settings import Config
@@ -118,13 +119,17 @@ def read_samples(folder: Path) -> np.ndarray:
     The window is cut to what every phase of the lifetime was long enough for.
 
     Raises:
-        ResultsError: There are none, or of fewer than two agents.
+        ResultsError: There are none, they have changed since they were written, or are of fewer
+            than two agents.
     """
     path = folder / "samples.safetensors"
     try:
-        samples = load_file(path)["samples"]
-    except (OSError, KeyError, ValueError) as error:
+        with safe_open(path, framework="numpy") as file:
+            digest, samples = (file.metadata() or {}).get("digest"), file.get_tensor("samples")
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read ({error}); run `l2o record` again.") from None
+    if digest not in (None, digest_of({}, {"samples": samples})):
+        raise ResultsError(f"{path}: damaged: changed since it was written; {AGAIN}.")
     known = np.isfinite(samples).all(axis=(0, 1, 3))
     if len(samples) < 2 or not known.any():
         raise ResultsError(f"{path}: needs finite gradients of two agents, one to be left out.")

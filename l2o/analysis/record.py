@@ -25,7 +25,9 @@ from l2o.analysis.tables import BIN_WIDTH, PHASES, TENSOR_COLUMNS, TIME_COLUMNS
 from l2o.errors import unknown_name
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.toy import ToyLifetime
+from l2o.failures import advising, lower
 from l2o.files import atomic_path, write_table
+from l2o.optimizers.weights import digest_of
 from l2o.runs import Run
 from l2o.seeding import key_for
 from l2o.settings import Config
@@ -62,7 +64,8 @@ def record(config: Config, name: str, out: Path) -> None:
         raise unknown_name("source", name, settings.sources)
     spec = settings.sources[name]
     tags = {"task": spec.task, "source": name, "scale": config.scale}
-    with Run(out, stage="record", config=settings.model_dump(), seed=0, tags=tags) as run:
+    fits = advising(*lower("analysis.seeds", settings.seeds))
+    with Run(out, stage="record", config=settings.model_dump(), seed=0, tags=tags) as run, fits:
         source = _source(config, spec.task)
         recorder = Recorder(len(PHASES), settings.window, settings.coordinates)
         (family,) = families([Candidate("adam", "adam", spec.learning_rate)])
@@ -91,7 +94,8 @@ def record(config: Config, name: str, out: Path) -> None:
         ):
             write_table(out / f"{file}.parquet", table.assign(source=name))
         with atomic_path(out / "samples.safetensors") as path:
-            save_file({"samples": np.ascontiguousarray(seen.samples)}, path)
+            samples = {"samples": np.ascontiguousarray(seen.samples)}
+            save_file(samples, path, {"digest": digest_of({}, samples)})
         run.summary(returns | {"parameters": int(seen.recent.shape[-1])})
 
 

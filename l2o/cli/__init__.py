@@ -12,6 +12,9 @@ from l2o.cli.comparisons import add_comparisons
 from l2o.cli.tools import add_tools
 from l2o.cli.workflow import add_stages
 from l2o.errors import L2OError
+from l2o.failures import explain
+from l2o.interrupts import EXIT_CODE, Interrupted, end_at_once
+from l2o.redaction import redact_tracebacks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,14 +24,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; by default the command line's.
 
     Returns:
-        The exit code: 0, or 2 after a one-line message about bad input.
+        The exit code: 0, 2 after a one-line message about bad input or what the machine lacks, or
+        75 when SIGTERM stopped the stage at a checkpoint, from which the same command goes on.
     """
+    end_at_once()
+    redact_tracebacks()
     args = build_parser().parse_args(argv)
     _set_environment()
     try:
         return args.run(args) or 0
     except L2OError as error:
         print(f"l2o {args.stage}: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(f"l2o {args.stage}: {stop}", file=sys.stderr)
+        return EXIT_CODE
+    except Exception as error:
+        message = explain(error, args)
+        if message is None:
+            raise
+        print(f"l2o {args.stage}: {message}", file=sys.stderr)
         return 2
 
 

@@ -179,9 +179,11 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _add_track(stages: argparse._SubParsersAction) -> None:
-    text = "bring finished jobs into MLflow, each exactly once"
+    text = "bring finished jobs into MLflow, each exactly once, or show them (sync, ui)"
     parser = stage(stages, "track", text, _track)
-    parser.add_argument("action", choices=["sync"], help="what to do")
+    parser.add_argument(
+        "action", choices=["sync", "ui"], help="deliver, or browse on this machine only"
+    )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of all results"
     )
@@ -192,11 +194,14 @@ def _add_track(stages: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="write what was delivered as JSON; an unreachable store is then no failure",
     )
+    parser.add_argument("--port", type=int, default=5000, help="of the pages (default: 5000)")
 
 
 def _track(args: argparse.Namespace) -> int:
-    from l2o.tracking import main_sync
+    from l2o.tracking import main_sync, main_ui
 
+    if args.action == "ui":
+        return main_ui(args.results, args.uri, args.port)
     return main_sync(args.results, args.uri, args.out)
 
 
@@ -216,7 +221,7 @@ def _config(args: argparse.Namespace) -> None:
         print(config_keys.describe(), end="")
         return
     settings = config.read_yaml(args.config)
-    if args.scale:
+    if args.scale is not None:
         settings["scale"] = args.scale
     resolved = config.build(settings, args.config.parent)
     if args.out is None:

@@ -1,6 +1,7 @@
 """What is evaluated: optimizers with a learning rate, grouped into families of one program each."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,8 +53,8 @@ def resolve(
     Raises:
         L2OError: Nothing of that name, or no learning rate.
     """
-    if name.endswith(".safetensors") or "/" in name or Path(name).is_file():
-        optimizer, meta_params, metadata = load_weights(name)
+    if name.endswith(".safetensors") or "/" in name or os.path.isfile(name):
+        optimizer, meta_params, metadata = _load(Path(name))
         rate = metadata.get("learning_rate") if learning_rate is None else learning_rate
         if rate is None:
             raise L2OError(f"{name}: stores no learning rate; give --learning-rate.")
@@ -67,6 +68,17 @@ def resolve(
     optimizer = make_optimizer(name)
     meta_params = optimizer.init_meta(key_for(seed, "init_meta"))
     return Candidate(label or f"{name}_untrained", optimizer, learning_rate, meta_params)
+
+
+def _load(path: Path) -> tuple[LearnedOptimizer, Tree, dict[str, Any]]:
+    """Read a weight file; say what to do if it is damaged and a stage can make it again."""
+    try:
+        return load_weights(path)
+    except CheckpointError as error:
+        job = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        if not path.is_file() or not (job / "run.json").is_file():
+            raise
+        raise CheckpointError(f"{error} Delete {job / 'run.json'} and it, and run again.") from None
 
 
 def checkpoint_series(run_dir: str | Path) -> list[Path]:

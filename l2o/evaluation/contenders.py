@@ -5,7 +5,7 @@ from pathlib import Path
 
 from l2o.errors import CheckpointError
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
-from l2o.files import read_json, sha256
+from l2o.files import AGAIN, read_json, sha256
 from l2o.settings import Config
 
 
@@ -26,7 +26,7 @@ def contenders(config: Config, selection: Path, meta_train: Path) -> list[Candid
     """
     champion = selection / "champion.safetensors"
     if sha256(champion) != read_json(selection / "champion.json")["sha256"]:
-        raise CheckpointError(f"{champion}: not the file that was selected; run `select` again.")
+        raise CheckpointError(f"{champion}: not the file that was selected; {AGAIN}.")
     selected = [
         _learned(config, config.select.recipe, selection / f"{name}.safetensors", name)
         for name in ("champion", "untrained")

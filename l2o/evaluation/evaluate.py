@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 
 from l2o.evaluation.candidates import Candidate, Family, Program, families
+from l2o.evaluation.memory import less_memory, most_lanes
+from l2o.failures import advising
+from l2o.interrupts import Interrupted, postponed
 from l2o.progress import Progress
 from l2o.runs import Run
 from l2o.seeding import key_for
@@ -52,7 +55,7 @@ class Budget:
 
     updates: int
     points: int = 20
-    lanes: int = dataclasses.field(default_factory=lambda: 8 if _on_cpu() else 128)
+    lanes: int = dataclasses.field(default_factory=lambda: most_lanes(8 if _on_cpu() else 128))
 
     @property
     def every(self) -> int:
@@ -121,7 +124,8 @@ def evaluate(
             if i >= 0
         ]
         store = resume.batch(f"{task}_{number}", [budget, *lanes]) if resume else None
-        measured = _train(task, lifetime, batch, budget, show, store, timings)
+        with advising(*less_memory(task, lifetime, len(batch.lanes))):
+            measured = _train(task, lifetime, batch, budget, show, store, timings)
         frames.append(_rows(task, lifetime, candidates, batch.lanes, budget, measured))
     table = pd.concat(frames, ignore_index=True)
     return table.sort_values(["optimizer", "learning_rate", "seed", "update"], ignore_index=True)
@@ -140,21 +144,26 @@ def _train(
     keys = jnp.stack([key_for(seed, "evaluate", task) for _, seed, _ in batch.lanes])
     values = jax.tree.map(lambda *leaves: np.stack(leaves), *(value for *_, value in batch.lanes))
     state = lifetime.init(batch.program, values, keys, budget.points * budget.every)
+    jax.block_until_ready(state)  # on a CPU, work on what did not fit memory never ends
     empty = np.full((budget.points, len(batch.lanes)), np.nan, np.float32)
     measured = {name: empty.copy() for name in ("return", "episodes")}
     first = 0
     if store is not None:
         first, state, measured = store.restore(state, measured)
-    for point in range(first, budget.points):
-        start = time.monotonic()
-        state, now = lifetime.advance(batch.program, values, state, budget.every)
-        for name, value in now.items():
-            measured[name][point] = value  # waits for the device
-        if timings is not None:
-            timings.append(Timing(batch.program, len(batch.lanes), time.monotonic() - start))
-        if store is not None:
-            store.save(point + 1, state, measured, last=point + 1 == budget.points)
-        show(point + 1, float(np.nanmean(measured["return"][point])))
+    with postponed(store is not None) as stop:
+        for point in range(first, budget.points):
+            start = time.monotonic()
+            state, now = lifetime.advance(batch.program, values, state, budget.every)
+            for name, value in now.items():
+                measured[name][point] = value  # waits for the device
+            if timings is not None:
+                timings.append(Timing(batch.program, len(batch.lanes), time.monotonic() - start))
+            done, told = point + 1, stop.requested
+            if store is not None:
+                store.save(done, state, measured, at_once=told or done == budget.points)
+            show(done, float(np.nanmean(measured["return"][point])))
+            if told:
+                raise Interrupted(f"stopped on {task}, saved; run it again to go on.")
     return measured
 
 

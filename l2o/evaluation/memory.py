@@ -3,9 +3,15 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from l2o.errors import ConfigError
+from l2o.failures import lower
+
+LANES_VARIABLE = "L2O_LANES"
+"""Environment variable: at most so many agents side by side. It changes no result."""
 _SHARE = 0.7
 """Of the free memory that agents may take: their size is an estimate."""
 
@@ -24,6 +30,20 @@ def free_bytes() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def most_lanes(wanted: int) -> int:
+    """Return how many agents to train side by side where the user has set a bound.
+
+    Raises:
+        ConfigError: ``L2O_LANES`` is not a positive number.
+    """
+    text = os.environ.get(LANES_VARIABLE, "")
+    if not text:
+        return wanted
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{LANES_VARIABLE}: must be a positive number; got '{text}'.")
+    return min(wanted, int(text))
+
+
 def lanes_that_fit(wanted: int, agent_bytes: int, free: int | None = None) -> int:
     """Return how many agents to train side by side; says so if not all fit.
 
@@ -36,13 +56,29 @@ def lanes_that_fit(wanted: int, agent_bytes: int, free: int | None = None) -> in
         A number from 1 to ``wanted`` that splits them evenly.
     """
     free = free_bytes() if free is None else free
-    most = max(1, int(_SHARE * free / agent_bytes))
-    turns = -(-wanted // most)
+    fitting = max(1, int(_SHARE * free / agent_bytes))
+    turns = -(-wanted // most_lanes(fitting))
     lanes = -(-wanted // turns)
-    if turns > 1:
+    if fitting < wanted:
         print(
             f"memory: {wanted} agents of {agent_bytes / 2**30:.3f} GiB do not fit "
             f"{free / 2**30:.2f} GiB side by side: {lanes} at a time.",
             file=sys.stderr,
         )
     return lanes
+
+
+def less_memory(task: str, lifetime: Any, lanes: int) -> list[str]:
+    """Return what to try where agents do not fit memory.
+
+    Args:
+        task: What they learn.
+        lifetime: How they are trained, see :class:`l2o.evaluation.evaluate.Lifetime`.
+        lanes: How many side by side.
+    """
+    if lanes > 1:
+        return [f"try {LANES_VARIABLE}={lanes // 2} in the environment: so many agents at a time"]
+    own = getattr(lifetime, "environments", None)
+    if own is None:
+        return lower("transfer.ppo.environments", lifetime.agent.settings.environments)
+    return lower(f"toy_tasks.{task}.environments", own)

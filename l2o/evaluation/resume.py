@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from l2o.checkpoint import ResumeState
+from l2o.locks import release
 
 Tree = Any
 
@@ -51,6 +52,7 @@ class Resume:
         for batch in self._batches:
             batch.discard()
         shutil.rmtree(self._folder, ignore_errors=True)
+        release(self._folder)
 
 
 class BatchState:
@@ -76,17 +78,17 @@ class BatchState:
         return points, jax.tree.map(_typed, agents, restored["agents"]), found
 
     def save(
-        self, points: int, agents: Tree, measured: dict[str, np.ndarray], last: bool = False
+        self, points: int, agents: Tree, measured: dict[str, np.ndarray], at_once: bool = False
     ) -> None:
-        """Write the state if the last time is long enough ago, or if it is the last one.
+        """Write the state if the last time is long enough ago, or if there is no other chance.
 
         Args:
             points: Points done.
             agents: The agents.
             measured: Measurements ``[points, lanes]``.
-            last: Whether the batch is done.
+            at_once: Whether it cannot wait: the batch is done, or the job has to stop.
         """
-        if last or time.monotonic() - self._saved >= SAVE_INTERVAL_S:
+        if at_once or time.monotonic() - self._saved >= SAVE_INTERVAL_S:
             self._state.save(points, {"agents": _raw(agents), "measured": measured})
             self._saved = time.monotonic()
 

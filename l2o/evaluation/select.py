@@ -1,6 +1,5 @@
 """The stage `select`: choose a checkpoint on validation tasks, without the test tasks."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.statistics import final_returns, score_scale
 from l2o.evaluation.toy_tasks import configured_toy_lifetime
-from l2o.files import read_table, sha256, write_json, write_table
+from l2o.files import copy_file, read_table, sha256, write_json, write_table
 from l2o.optimizers.weights import load_weights
 from l2o.runs import Run
 from l2o.settings import Config
@@ -120,8 +119,7 @@ def normalised_scores(finals: pd.DataFrame, reference: pd.DataFrame) -> pd.DataF
 def _publish(config: Config, paths: Mapping[str, Path], score: float, out: Path) -> Mapping:
     """Copy the chosen checkpoint and the untrained one; describe the choice."""
     for name, path in paths.items():
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, out / f"{name}.safetensors")
+        copy_file(path, out / f"{name}.safetensors")
     champion = out / "champion.safetensors"
     _, _, metadata = load_weights(champion)
     return metadata | {

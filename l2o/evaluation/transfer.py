@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from l2o.errors import unknown_name
 from l2o.evaluation.candidates import Candidate
 from l2o.evaluation.contenders import contenders, untuned, with_rates
 from l2o.evaluation.cost import costs
@@ -17,8 +18,10 @@ from l2o.evaluation.resume import Resume
 from l2o.evaluation.statistics import best_learning_rates, final_returns, summarize
 from l2o.evaluation.tuning import TUNING_SEED, grid_finals, grid_table, rates_over_tasks
 from l2o.files import read_json, sha256, write_json, write_table
+from l2o.locks import hold
 from l2o.runs import Run
 from l2o.settings import Config, Transfer
+from l2o.stages import code_version
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,7 @@ def tune_for_transfer(config: Config, sources: Sources, out: Path, state: Path) 
     """
     settings = config.transfer
     tags = {"scale": config.scale, "recipe": config.select.recipe}
+    hold(state)
     with Run(out, stage="tune", config=settings.model_dump(), seed=0, tags=tags) as run:
         candidates = sources.contenders(config)
         resume = Resume(state, _fingerprint(config, sources, settings))
@@ -98,6 +102,7 @@ def transfer(
     tags = {"task": task, "scale": config.scale, "recipe": config.select.recipe}
     tags |= {} if variant is None else {"variant": variant}
     record = settings.model_dump() | {"ppo_resolved": vars(ppo_settings(task, settings))}
+    hold(state)
     with Run(out, stage="transfer", config=record, seed=0, tags=tags) as run:
         rates = read_json(tuned / "tuned.json")
         own = sources.contenders(config)
@@ -128,7 +133,13 @@ def transfer(
 
 
 def with_variant(settings: Transfer, name: str) -> Transfer:
-    """Return the settings with a variant's replacements of PPO's."""
+    """Return the settings with a variant's replacements of PPO's.
+
+    Raises:
+        L2OError: There is no such variant.
+    """
+    if name not in settings.variants:
+        raise unknown_name("variant", name, settings.variants)
     over = settings.variants[name].replacements()
     return settings.model_copy(update={"ppo": settings.ppo.model_copy(update=over)})
 
@@ -190,4 +201,5 @@ def _names(candidates: Sequence[Candidate]) -> pd.DataFrame:
 def _fingerprint(config: Config, sources: Sources, settings: Transfer, *more: object) -> list:
     """Return everything that the results depend on."""
     champion = sha256(sources.selection / "champion.safetensors")
-    return [champion, settings.model_dump(mode="json"), config.baselines.optimizers, *more]
+    known = [champion, settings.model_dump(mode="json"), config.baselines.optimizers, *more]
+    return [code_version("transfer"), *known]

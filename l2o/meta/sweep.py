@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from l2o.files import read_json
+from l2o.files import copy_folder, read_json
 from l2o.meta.build import program_of
 from l2o.meta.train import Member, meta_train
 from l2o.runs import RECORD, plain
@@ -75,4 +75,4 @@ def _keep(rows: Sequence[Row], out: Path, copy: Path) -> None:
 
 def _copy(rows: Sequence[Row], source: Path, target: Path) -> None:
     for row in rows:
-        shutil.copytree(source / row.folder, target / row.folder, dirs_exist_ok=True)
+        copy_folder(source / row.folder, target / row.folder)

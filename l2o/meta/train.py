@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +16,15 @@ from l2o import __version__, provenance
 from l2o.agents.vectorize import RUN_ONCE, count_parameters
 from l2o.checkpoint import ResumeState
 from l2o.errors import L2OError
-from l2o.files import write_table
+from l2o.failures import advising
+from l2o.files import copy_folder, write_table
+from l2o.interrupts import Interrupted, postponed
 from l2o.meta.build import build_trainer, starting_point
 from l2o.meta.devices import over_devices
+from l2o.meta.memory import less_memory
 from l2o.meta.outer import MetaState, MetaTrainer
 from l2o.optimizers.weights import save_weights
-from l2o.processes import copy_everywhere, everywhere, is_writer
+from l2o.processes import anywhere, copy_everywhere, everywhere, is_writer
 from l2o.runs import Run, read_history
 from l2o.seeding import key_for
 from l2o.settings import Recipe
@@ -57,15 +59,15 @@ def meta_train(
         devices: Devices that share the members, or the population of a single one.
 
     Raises:
-        L2OError: Too many non-finite meta-gradients in a row, in a single run.
+        L2OError: Too many non-finite meta-gradients in a row, in a single run; another process is
+            at work in ``state``; or the population does not fit memory.
     """
     alone = len(members) == 1
     with contextlib.ExitStack() as stack:
         if not is_writer():
             elsewhere = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             members = [m._replace(out=elsewhere / str(i)) for i, m in enumerate(members)]
-        runs = [stack.enter_context(_run(member, tags)) for member in members]
-        trainer = build_trainer(members[0].recipe, devices if alone else 1)
+        # First of all: it fails if another process is at work on the same records.
         resume = ResumeState(
             state,
             {
@@ -73,6 +75,10 @@ def meta_train(
                 "code": code_version("meta_train"),
             },
         )
+        runs = [stack.enter_context(_run(member, tags)) for member in members]
+        prefix = f"recipes.{members[0].name}." if tags.get("scale") != "custom" else ""
+        stack.enter_context(advising(*less_memory(members[0].recipe, prefix)))
+        trainer = build_trainer(members[0].recipe, devices if alone else 1)
         last = _loop(trainer, members, runs, resume, devices)
         for i, (member, run) in enumerate(zip(members, runs, strict=True)):
             _summarize(run, member, trainer, _member(last, i))
@@ -124,23 +130,34 @@ def _loop(
     state = _start(trainer, members, runs, resume)
     advance = _advance(trainer, recipe.log_interval, len(members), devices)
     keys = copy_everywhere(jnp.stack([key_for(member.seed, "meta_train") for member in members]))
-    first = f"{recipe.tasks[0].label}/return"
     step = int(state.step[0])
     progress = runs[0].progress(recipe.outer_steps, start=step)
-    while step < recipe.outer_steps:
-        state, metrics = advance(state, keys)
-        step = int(state.step[0])
-        means = _means(metrics)
-        for run, values in zip(runs, means, strict=True):
-            run.log(step, values)
-        progress.update(step, score=float(np.mean([v[first] for v in means])), label="return")
-        if len(members) == 1:
-            _stop_if_hopeless(recipe, state, resume)
-        if step % recipe.checkpoint_interval == 0:
-            _save_weights(trainer, members, state, resume)
-            resume.save(step, state)
+    with postponed() as stop:
+        while step < recipe.outer_steps:
+            state, metrics = advance(state, keys)
+            step = int(state.step[0])
+            score = _log(runs, step, metrics, f"{recipe.tasks[0].label}/return")
+            progress.update(step, score=score, label="return")
+            if len(members) == 1:
+                _stop_if_hopeless(recipe, state, resume)
+            told = anywhere(stop.requested) and step < recipe.outer_steps
+            due = step % recipe.checkpoint_interval == 0
+            if due:
+                _save_weights(trainer, members, state, resume)
+            if due or told:
+                resume.save(step, state)
+            if told:
+                raise Interrupted(f"stopped at outer step {step}, saved; run it again to go on.")
     progress.close()
     return state
+
+
+def _log(runs: Sequence[Run], step: int, metrics: dict[str, jax.Array], first: str) -> float:
+    """Add to every member's history; return the mean over members of one metric."""
+    means = _means(metrics)
+    for run, values in zip(runs, means, strict=True):
+        run.log(step, values)
+    return float(np.mean([values[first] for values in means]))
 
 
 def _advance(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Callable:
@@ -243,12 +260,10 @@ def _code_version() -> dict[str, Any]:
 
 
 def _publish(series: Path, out: Path) -> None:
-    """Move the series into the results, and write the history as a table."""
+    """Copy the series into the results, and write the history as a table."""
     import pandas as pd
 
-    target = out / "checkpoints"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(series, target)
+    copy_folder(series, out / "checkpoints")
     rows: list[dict[str, Any]] = [
         {"step": line["step"], **line["metrics"]} for line in read_history(out)
     ]

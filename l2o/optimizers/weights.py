@@ -72,7 +72,7 @@ def save_weights(
         "hyperparameters": json.dumps(optimizer.hyperparameters),
         "metadata": json.dumps(metadata, sort_keys=True),
     }
-    header["digest"] = _digest(header, arrays)
+    header["digest"] = digest_of(header, arrays)
     with atomic_path(path) as partial:
         partial.write_bytes(_with_sorted_metadata(save(arrays, metadata=header)))
 
@@ -87,7 +87,7 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
-def _digest(header: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
+def digest_of(header: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 digest of the header, but for the digest in it, and of the arrays."""
     described = {name: text for name, text in header.items() if name != "digest"}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
@@ -122,7 +122,7 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, Tree, dict[str, An
         raise CheckpointError(
             f"{path}: not an l2o weight file (format {header.get('format')!r}, want {_FORMAT!r})."
         )
-    if "digest" in header and header["digest"] != _digest(header, arrays):
+    if "digest" in header and header["digest"] != digest_of(header, arrays):
         raise CheckpointError(f"{path}: damaged: changed since it was written (digest differs).")
     try:
         optimizer = make_optimizer(header["optimizer"], **json.loads(header["hyperparameters"]))

@@ -10,7 +10,7 @@ Fraction = Annotated[float, pydantic.Field(gt=0, le=1)]
 AtLeastOne = Annotated[float, pydantic.Field(ge=1, allow_inf_nan=False)]
 Layers = tuple[Positive, ...]
 Torso = Literal["D32", "D256", "C16-D32"]
-Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 
 
 def field(description: str, default: Any = ..., **kwargs: Any) -> Any:

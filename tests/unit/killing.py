@@ -50,15 +50,11 @@ sys.exit(l2o.cli.main())
 
 
 class Workplace:
-    """Runs the command line in processes that share compiled programs."""
+    """Runs the command line in processes."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+        self.environment = dict(os.environ)
         if sys.dont_write_bytecode:  # importing JAX from source takes as long as the run
             self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
             self.environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")

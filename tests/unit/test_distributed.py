@@ -69,12 +69,13 @@ def test_processes_that_share_a_population_end_as_one_does(tmp_path):
     assert sorted(path.name for path in (together / "checkpoints").iterdir()) == names
     metrics = [pd.read_parquet(out / "metrics.parquet") for out in (alone, together)]
     np.testing.assert_allclose(*metrics, rtol=1e-3, atol=1e-5)
-    assert sorted(path.name for path in together.iterdir()) == [
+    files = {path.name for path in together.iterdir()}
+    assert files - {"system.jsonl"} == {  # not there if it took less than ten seconds
         "checkpoints",
         "metrics.jsonl",
         "metrics.parquet",
         "run.json",
-    ]
+    }
 
 
 def test_without_a_launcher_there_is_one_clear_error(tmp_path):

@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -251,8 +252,20 @@ def write_results(root: Path, scale: str = "quick") -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Path:
-    return write_results(tmp_path_factory.mktemp("results"))
+def written(tmp_path_factory) -> Path:
+    """Results that no test changes; making them takes longer than copying."""
+    return write_results(tmp_path_factory.mktemp("written"))
+
+
+@pytest.fixture(scope="module")
+def results(written, tmp_path_factory) -> Path:
+    return Path(shutil.copytree(written, tmp_path_factory.mktemp("results") / "quick"))
+
+
+@pytest.fixture
+def root(written, tmp_path) -> Path:
+    """Results of a test's own."""
+    return Path(shutil.copytree(written, tmp_path / "quick"))
 
 
 @pytest.fixture(scope="module")
@@ -326,8 +339,7 @@ def test_figures_of_an_earlier_report_are_removed(tmp_path):
     assert left == [".snakemake_timestamp"]
 
 
-def test_jobs_are_linked_to_their_mlflow_runs(tmp_path, without_figures):
-    root = write_results(tmp_path)
+def test_jobs_are_linked_to_their_mlflow_runs(root, without_figures):
     started = json.loads((root / "select/run.json").read_text())["started"]
     address = 'https://host/"><b>&/#/experiments/1/runs/2'
     for name, url, at in (
@@ -393,8 +405,7 @@ def test_test_tasks_are_aggregated(page):
     assert f"[7.77, 8.23] 8 6 {8 * share:.2f} ± 0." in text
 
 
-def test_too_few_seeds_are_said_to_be_too_few(tmp_path, without_figures):
-    root = write_results(tmp_path)
+def test_too_few_seeds_are_said_to_be_too_few(root, without_figures):
     write_summary(root / "transfer_summary", ["inverted_double_pendulum"], seeds=2)
     build_report(root, root / "report.html")
     text = text_of((root / "report.html").read_text())
@@ -521,8 +532,7 @@ def test_parts_that_were_not_run_are_left_out(tmp_path, without_figures):
         "transfer_summary/profiles.parquet",
     ],
 )
-def test_damaged_table_is_named(tmp_path, name):
-    root = write_results(tmp_path)
+def test_damaged_table_is_named(root, name):
     (root / name).write_bytes((root / name).read_bytes()[:-100])
     with pytest.raises(ResultsError, match=re.escape(str(root / name))):
         build_report(root, root / "report.html")
@@ -533,15 +543,13 @@ def test_damaged_table_is_named(tmp_path, name):
     "name",
     ["select/champion.json", "select/run.json", "transfer/inverted_double_pendulum/curves.parquet"],
 )
-def test_missing_file_is_named(tmp_path, name):
-    root = write_results(tmp_path)
+def test_missing_file_is_named(root, name):
     (root / name).unlink()
     with pytest.raises(ResultsError, match=re.escape(str(root / name))):
         build_report(root, root / "report.html")
 
 
-def test_incomplete_record_is_named(tmp_path):
-    root = write_results(tmp_path)
+def test_incomplete_record_is_named(root):
     path = root / "select" / "run.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({key: record[key] for key in record if key != "timings"}))

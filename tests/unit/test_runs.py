@@ -1,6 +1,8 @@
+import contextlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,11 +11,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 
 from l2o import progress, provenance
+from l2o.interrupts import Interrupted
 from l2o.progress import CompileClock, Progress, format_seconds
 from l2o.runs import Run, plain, read_history
+from l2o.system_metrics import gpu_values
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +115,115 @@ class TestRecord:
         with start(tmp_path):
             pass
         assert read(tmp_path / "run.json")["slurm_job_id"] == expected
+
+
+class TestIdentity:
+    def key(self, folder: Path, **changes) -> str:
+        with start(folder, **changes):
+            pass
+        return read(folder / "run.json")["run_key"]
+
+    def kill(self, folder: Path) -> None:
+        """Leave what a job leaves that is killed."""
+        code = f"""
+import os, signal
+from l2o.runs import Run
+with Run({str(folder)!r}, stage="meta_train", config={{}}, seed=0) as run:
+    run.log(1, {{"loss": 1.0}})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+        assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+
+    def test_every_execution_has_its_own(self, tmp_path):
+        assert self.key(tmp_path) != self.key(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json"]
+
+    def test_a_killed_job_keeps_its_own(self, tmp_path):
+        self.kill(tmp_path)
+        key = read(tmp_path / ".open.json")["run_key"]
+        assert self.key(tmp_path) == key
+        assert self.key(tmp_path) != key
+
+    @pytest.mark.parametrize("change", [{"config": {"lr": 1}}, {"seed": 1}, {"tags": {"a": "b"}}])
+    def test_another_job_in_its_place_does_not(self, tmp_path, change):
+        self.kill(tmp_path)
+        key = read(tmp_path / ".open.json")["run_key"]
+        assert self.key(tmp_path, **change) != key
+
+    def test_an_interrupted_job_keeps_its_own(self, tmp_path):
+        with pytest.raises(Interrupted), start(tmp_path):
+            raise Interrupted("saved")
+        key = read(tmp_path / ".open.json")["run_key"]
+        assert self.key(tmp_path) == key
+
+    @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"job": 1}'])
+    def test_a_damaged_note_is_no_identity(self, tmp_path, text):
+        (tmp_path / ".open.json").write_text(text)
+        assert len(self.key(tmp_path)) == 32
+
+
+class TestSystemMetrics:
+    @pytest.fixture(autouse=True)
+    def often(self, monkeypatch):
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+
+    def samples(self, folder: Path) -> list[dict]:
+        return list(read_history(folder, "system.jsonl"))
+
+    def test_they_are_sampled_while_the_job_runs(self, tmp_path):
+        with start(tmp_path):
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                pass
+        samples = self.samples(tmp_path)
+        assert [line["step"] for line in samples] == list(range(1, len(samples) + 1))
+        assert 2 <= len(samples) <= 5
+        busiest = max(s["metrics"]["process_cpu_utilization_percentage"] for s in samples)
+        assert 20 < busiest < 1000
+        megabytes = samples[-1]["metrics"]["process_memory_usage_megabytes"]
+        assert megabytes == pytest.approx(psutil.Process().memory_info().rss / 1e6, rel=0.3)
+        time.sleep(0.25)
+        assert len(self.samples(tmp_path)) == len(samples)
+
+    def test_they_go_on_after_a_kill_and_begin_anew_otherwise(self, tmp_path):
+        def run(interrupt: bool) -> list[int]:
+            with contextlib.suppress(Interrupted), start(tmp_path):
+                time.sleep(0.25)
+                if interrupt:
+                    raise Interrupted("saved")
+            return [line["step"] for line in self.samples(tmp_path)]
+
+        first = run(True)
+        second = run(False)
+        assert len(second) > len(first) and second == list(range(1, len(second) + 1))
+        assert len(run(False)) < len(second)
+
+    def test_mlflow_s_switch_turns_them_off(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+        (tmp_path / "system.jsonl").write_text("of an earlier job")
+        with start(tmp_path):
+            time.sleep(0.25)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json"]
+
+    def test_they_need_no_psutil(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "psutil", None)
+        with start(tmp_path):
+            time.sleep(0.25)
+        assert set(self.samples(tmp_path)[0]["metrics"]) == {
+            "process_cpu_utilization_percentage",
+            "process_memory_usage_megabytes",
+        }
+
+    def test_what_the_driver_of_a_gpu_says(self):
+        table = "0, 37, 1000, 81559, 123.4\n1, [N/A], 2000, 4000, [N/A]\n"
+        assert gpu_values(table) == {
+            "gpu_0_utilization_percentage": 37,
+            "gpu_0_memory_usage_megabytes": 1048.6,
+            "gpu_0_memory_usage_percentage": 1.2,
+            "gpu_0_power_usage_watts": 123.4,
+            "gpu_1_memory_usage_megabytes": 2097.2,
+            "gpu_1_memory_usage_percentage": 50,
+        }
 
 
 class TestGitState:

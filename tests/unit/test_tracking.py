@@ -9,7 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlflow
 import pytest
@@ -18,7 +18,16 @@ from mlflow.tracking import MlflowClient
 
 from l2o.jobs import find_jobs
 from l2o.runs import Run, read_history
-from l2o.tracking import EXPERIMENT, RUN_KEY_TAG, default_tracking_uri, main_sync, run_url, sync
+from l2o.tracking import (
+    EXPERIMENT,
+    RUN_KEY_TAG,
+    default_tracking_uri,
+    main_sync,
+    main_ui,
+    run_url,
+    sync,
+)
+from l2o.tracking.description import experiment_tags
 
 # With three metrics each, one batch of 1000 points and a bit.
 STEPS = 350
@@ -59,11 +68,14 @@ def run_job(folder: Path, steps: int = 3, **tags: Any) -> None:
         (folder / "final.safetensors").write_bytes(b"weights")
 
 
-def select(folder: Path, weights: bytes = b"best") -> str:
+def select(
+    folder: Path, weights: bytes = b"best", scale: str = "smoke", **facts: float | list[str]
+) -> str:
     digest = hashlib.sha256(weights).hexdigest()
-    with Run(folder, stage="select", config={}, tags={"scale": "smoke"}):
+    with Run(folder, stage="select", config={}, tags={"scale": scale}):
         (folder / "best.safetensors").write_bytes(weights)
         champion = {"checkpoint": "best.safetensors", "sha256": digest, "recipe": "a", "step": 3}
+        champion |= facts
         (folder / "champion.json").write_text(json.dumps(champion))
     return digest
 
@@ -117,13 +129,13 @@ class TestDelivery:
 
         (run,) = runs(results)
         record = json.loads((folder / "run.json").read_text())
-        assert run.info.run_name == "meta_train optim4rl"
+        assert run.info.run_name == "optim4rl · seed 1 · meta_train"
         assert run.info.status == "FINISHED"
         assert run.info.end_time - run.info.start_time < 60_000
         for tag, value in {"stage": "meta_train", "seed": "1", "scale": "smoke"}.items():
             assert run.data.tags[tag] == value
         assert run.data.tags["slurm_job_id"] == "77"
-        identity = f"smoke/meta_train/optim4rl/1@{record['started']}"
+        identity = record["run_key"]
         assert run.data.tags[RUN_KEY_TAG] == identity
 
         assert run.data.params["optimizer.hidden"] == "[8, 8]"
@@ -151,6 +163,49 @@ class TestDelivery:
         (job,) = find_jobs(results / "smoke", [])
         assert job.mlflow_url() == sidecar["url"]
 
+    def test_settings_are_inputs_and_seeds_share_them(self, results):
+        for name, rate in [("a", 0.1), ("b", 0.1), ("c", 0.2)]:
+            tags = {"recipe": "r", "scale": "smoke"}
+            with Run(results / name, stage="meta_train", config={"lr": rate}, tags=tags):
+                pass
+        with Run(results / "d", stage="tune", config={"long": "x" * 100_000}):
+            pass
+        assert sync(results).errors == []
+        inputs = []
+        for run in sorted(runs(results), key=lambda run: run.info.start_time):
+            (one,) = run.inputs.dataset_inputs
+            inputs.append((one.dataset.name, one.dataset.digest, one.tags[0].value))
+            assert len(one.dataset.source) < 65_536
+        assert [name for name, *_ in inputs] == ["recipe r"] * 3 + ["tune settings"]
+        assert inputs[0] == inputs[1] and inputs[1][1] != inputs[2][1]
+        text = hashlib.sha256(b'{"lr": 0.1}').hexdigest()
+        assert text.startswith(inputs[0][1]) and inputs[0][2] == "recipe"
+
+    def test_samples_of_the_machine_are_system_metrics(self, results, monkeypatch):
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+        with Run(results / "a", stage="x", config={}):
+            time.sleep(0.35)
+        assert sync(results).errors == []
+        (run,) = runs(results)
+        points = history(results, run, "system/process_memory_usage_megabytes")
+        assert [step for step, *_ in points] == list(range(1, len(points) + 1))
+        assert len(points) >= 2 and all(10 < value < 1e5 for _, value, _ in points)
+
+    def test_a_job_from_before_identities_is_known_by_its_place(self, results):
+        run_job(results / "a")
+        record = json.loads((results / "a" / "run.json").read_text())
+        del record["run_key"]
+        (results / "a" / "run.json").write_text(json.dumps(record))
+        assert sync(results).delivered == 1
+        assert sync(results).unchanged == 1
+        assert runs(results)[0].data.tags[RUN_KEY_TAG] == f"a@{record['started']}"
+
+    def test_a_copy_of_a_job_is_the_same_job(self, results):
+        run_job(results / "a")
+        shutil.copytree(results / "a", results / "copies" / "a")
+        report = sync(results)
+        assert (report.errors, len(runs(results))) == ([], 1)
+
     def test_a_second_sync_adds_nothing(self, results, monkeypatch):
         monkeypatch.setenv("L2O_INVOCATION", "one")
         run_job(results / "a")
@@ -161,7 +216,8 @@ class TestDelivery:
         def refuse(*_: Any, **__: Any) -> None:
             raise AssertionError("written again")
 
-        for name in ("log_batch", "log_artifact", "create_run", "set_terminated"):
+        writing = ("log_batch", "log_artifact", "create_run", "set_terminated", "log_inputs")
+        for name in (*writing, "set_experiment_tag", "set_registered_model_alias"):
             monkeypatch.setattr(MlflowClient, name, refuse)
         report = sync(results)
         assert report.errors == []
@@ -185,7 +241,8 @@ class TestDelivery:
         for run in children(results):
             parent = everything.get(run.data.tags.get("mlflow.parentRunId", ""))
             if parent is None:
-                assert run.data.tags[RUN_KEY_TAG].startswith("alone@")
+                alone = json.loads((results / "alone" / "run.json").read_text())
+                assert run.data.tags[RUN_KEY_TAG] == alone["run_key"]
                 continue
             families[parent.data.tags["l2o.invocation"]] = (
                 families.get(parent.data.tags["l2o.invocation"], 0) + 1
@@ -286,6 +343,7 @@ class TestInterruption:
             ("log_batch", 2, False),
             ("log_batch", 2, True),
             ("log_artifact", 2, True),
+            ("log_inputs", 1, True),
             ("create_model_version", 1, True),
             ("set_registered_model_alias", 1, True),
             ("set_terminated", 1, False),
@@ -339,9 +397,161 @@ sync({str(jobs)!r})
         assert content(jobs) == expected
 
 
+class TestOwnRuns:
+    """What jobs that log to a server themselves leave behind; the rest is in tests/integration."""
+
+    def begin(self, results: Path, folder: str, **points: list[float]) -> str:
+        """Make the run that a job would have made, with some of its points."""
+        store = client(results)
+        experiment = store.create_experiment(EXPERIMENT, (results / "mlartifacts").as_uri())
+        record = json.loads((results / folder / "run.json").read_text())
+        tags = {RUN_KEY_TAG: record["run_key"], "l2o.delivery": "live"}
+        run = store.create_run(experiment, tags=tags).info.run_id
+        times = {
+            line["step"]: round(line["time"] * 1000) for line in read_history(results / folder)
+        }
+        for name, values in points.items():
+            for step, value in enumerate(values):
+                store.log_metric(run, name, value, times[step], step)
+        return run
+
+    @pytest.mark.parametrize("status", ["RUNNING", "FINISHED", "SCHEDULED"])
+    def test_they_are_completed(self, results, status):
+        run_job(results / "a")
+        run = self.begin(results, "a", loss=[1.0, 0.5], nan=[math.nan])
+        client(results).update_run(run, status)
+        report = sync(results)
+        assert (report.errors, report.delivered) == ([], 1)
+        (done,) = runs(results)
+        assert (done.info.run_id, done.info.status) == (run, "FINISHED")
+        assert done.data.tags["stage"] == "meta_train" and done.data.params["seed"] == "1"
+        assert [(s, v) for s, v, _ in history(results, done, "loss")] == [
+            (0, 1),
+            (1, 0.5),
+            (2, 1 / 3),
+        ]
+        assert len(history(results, done, "nan")) == 3
+        assert sync(results).unchanged == 1
+
+    @pytest.mark.parametrize("loss", [[0.9], [1.0, 0.5, 1 / 3 + 1e-9]])
+    def test_one_that_contradicts_the_files_is_replaced(self, results, loss, monkeypatch):
+        run_job(results / "a")
+        run = self.begin(results, "a", loss=loss)
+        with monkeypatch.context() as patch:  # interrupted at the worst place
+            patch.setattr(MlflowClient, "delete_run", lambda *_: 1 / 0)
+            assert len(sync(results).errors) == 1
+        assert sync(results).errors == []
+        states = {r.info.run_id: r.info.lifecycle_stage for r in runs(results)}
+        assert states.pop(run) == "deleted" and list(states.values()) == ["active"]
+        done = client(results).get_run(next(iter(states)))
+        assert [v for _, v, _ in history(results, done, "loss")] == [1, 0.5, 1 / 3]
+        assert sync(results).unchanged == 1
+
+    def test_of_two_parents_one_stays(self, results, monkeypatch):
+        monkeypatch.setenv("L2O_INVOCATION", "one")
+        run_job(results / "a")
+        run = self.begin(results, "a")
+        store = client(results)
+        experiment = store.get_run(run).info.experiment_id
+        older, newer = (
+            store.create_run(experiment, when, {"l2o.invocation": "one"}).info.run_id
+            for when in (5, 6)
+        )
+        store.set_tag(run, "mlflow.parentRunId", newer)
+        assert sync(results).errors == []
+        assert store.get_run(run).data.tags["mlflow.parentRunId"] == older
+        assert store.get_run(newer).info.lifecycle_stage == "deleted"
+        assert store.get_run(older).info.status == "FINISHED"
+
+    def test_a_job_does_not_mind_that_there_is_no_server(self, tmp_path, monkeypatch, capfd):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+        began = time.monotonic()
+        run_job(tmp_path / "a")
+        assert time.monotonic() - began < 3
+        error = capfd.readouterr().err
+        assert "http://127.0.0.1:9: not everything was delivered" in error
+        assert "secret" not in error and error.count("\n") == 1
+
+
+class TestDescription:
+    ABLATIONS: ClassVar = {"resets": {"recipes": {"optim4rl": "staggered", "other": "never"}}}
+
+    def describe(self, results: Path) -> dict[str, str]:
+        assert sync(results).errors == []
+        return client(results).get_experiment_by_name(EXPERIMENT).tags
+
+    def test_ablations_are_labels_and_views(self, results):
+        (results / "config.json").write_text(json.dumps({"ablations": self.ABLATIONS}))
+        run_job(results / "meta_train" / "optim4rl" / "seed_1")
+        run_job(results / "meta_train" / "unrelated", recipe="unrelated")
+        tags = self.describe(results)
+        labels = {run.info.run_name: run.data.tags for run in runs(results)}
+        assert labels["optim4rl · seed 1 · meta_train"]["ablation_resets"] == "staggered"
+        assert "ablation_resets" not in labels["unrelated · seed 1 · meta_train"]
+        view = json.loads(tags["mlflow.sharedViewState.resets"])
+        store = client(results)
+        experiment = store.get_experiment_by_name(EXPERIMENT).experiment_id
+        (found,) = store.search_runs([experiment], view["searchFilter"])
+        assert found.data.tags["recipe"] == "optim4rl"
+        assert view["groupBy"]["groupByKeys"][0]["groupByData"] == "ablation_resets"
+        assert "viewStateShareKey=resets" in tags["mlflow.note.content"]
+
+    def test_what_people_wrote_stays(self, results):
+        run_job(results / "a")
+        written = self.describe(results)["mlflow.note.content"]
+        assert "champion" in written
+        store = client(results)
+        experiment = store.get_experiment_by_name(EXPERIMENT).experiment_id
+        store.set_experiment_tag(experiment, "mlflow.note.content", "ours")
+        assert self.describe(results)["mlflow.note.content"] == "ours"
+
+    def test_what_was_written_here_is_brought_up_to_date(self, results):
+        run_job(results / "a")
+        before = self.describe(results)["mlflow.note.content"]
+        (results / "config.json").write_text(json.dumps({"ablations": self.ABLATIONS}))
+        run_job(results / "b")
+        after = self.describe(results)["mlflow.note.content"]
+        assert "resets" in after and "resets" not in before
+
+    def test_it_fits_however_many_ablations_there_are(self):
+        tags = experiment_tags([f"{'x' * 60}{i}" for i in range(100)], ["x" * 60] * 50, "1")
+        assert len(tags["mlflow.note.content"]) <= 5000
+        assert all(len(text) <= 5000 for text in tags.values())
+
+
 class TestRegistry:
-    def champion(self, results: Path) -> Any:
-        return client(results).get_model_version_by_alias("l2o-optimizer", "champion")
+    def champion(self, results: Path, alias: str = "champion") -> Any:
+        return client(results).get_model_version_by_alias("l2o-optimizer", alias)
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+    def test_the_best_is_champion_and_the_newest_candidate(self, results, tmp_path, order):
+        digests = []
+        for i, score in enumerate([0.9, 1.2, 1.1]):
+            weights = f"weights {i}".encode()
+            name = tmp_path / "away" / str(i)
+            digests.append(select(name, weights, score=score, validation_tasks=["a"]))
+        for i in order:
+            shutil.move(tmp_path / "away" / str(i), results / str(i))
+            assert sync(results).model_versions == 1
+        assert self.champion(results).tags["sha256"] == digests[1]
+        assert self.champion(results, "candidate").tags["sha256"] == digests[2]
+        assert "score 1.200" in self.champion(results).description
+
+    def test_an_equal_score_is_enough_and_other_tasks_do_not_compare(self, results):
+        for i, (score, task) in enumerate([(1.0, "a"), (1.0, "a"), (0.1, "b"), (0.05, "b")]):
+            digest = select(results / str(i), str(i).encode(), score=score, validation_tasks=[task])
+            sync(results)
+            is_champion = self.champion(results).tags["sha256"] == digest
+            assert is_champion == (i != 3)
+            assert self.champion(results, "candidate").tags["sha256"] == digest
+
+    def test_every_scale_has_its_champion(self, results):
+        large = select(results / "a", b"large", "paper", score=1.0)
+        small = select(results / "b", b"small", "smoke", score=0.5)
+        sync(results)
+        aliases = ("champion", "champion-paper", "champion-smoke")
+        found = [self.champion(results, alias).tags["sha256"] for alias in aliases]
+        assert found == [small, large, small]
 
     def test_the_alias_gives_the_selected_weights(self, results, tmp_path, monkeypatch):
         digest = select(results / "select")
@@ -400,7 +610,7 @@ class TestCommand:
         assert output.out.splitlines() == [
             f"{uri}: 1 run(s) delivered, 0 already there "
             "(15 metric points, 4 artifacts, 0 model version(s))",
-            f"browse: mlflow server --backend-store-uri {uri} --host 127.0.0.1",
+            "browse: make ui, or l2o track ui",
         ]
         assert output.err == ""
 
@@ -430,6 +640,11 @@ class TestCommand:
         (error,) = sync(tmp_path).errors
         assert "not a database" in error
         assert capfd.readouterr().err == ""
+
+    def test_the_pages_of_a_server_are_its_own(self, tmp_path, monkeypatch, capfd):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@server:5000")
+        assert main_ui(tmp_path) == 0
+        assert capfd.readouterr().out == "browse: http://server:5000\n"
 
     def test_nothing_to_deliver(self, tmp_path):
         assert main_sync(tmp_path) == 0

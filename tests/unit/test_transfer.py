@@ -1,7 +1,9 @@
 """Tuning, controls, resuming and costs of the transfer evaluation."""
 
 import dataclasses
+import os
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -19,6 +21,7 @@ from l2o.evaluation.resume import Resume
 from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.evaluation.tuning import rates_over_tasks
 from l2o.files import sha256, write_json
+from l2o.interrupts import Interrupted
 from l2o.optimizers.registry import make_optimizer
 from l2o.optimizers.weights import save_weights
 from l2o.settings import ToyBudget
@@ -74,6 +77,22 @@ def test_a_stopped_evaluation_continues_to_the_same_numbers(
     assert rest == list(range(stop_after + 1, 13))
     pd.testing.assert_frame_equal(curves, whole, check_exact=True)
     assert not (tmp_path / "state").exists()
+
+
+def test_an_evaluation_that_is_told_to_stop_saves_first(lifetime, tmp_path):
+    agents, budget = lifetime
+    whole, _ = run(lifetime)
+
+    def tell(point, total, score):
+        if point == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    state = Resume(tmp_path / "state", 0)
+    with pytest.raises(Interrupted, match="stopped on catch, saved"):
+        evaluate("catch", agents, CANDIDATES, [0, 1], budget, tell, state)
+    curves, rest = run(lifetime, tmp_path / "state")
+    assert rest == list(range(8, 13))
+    pd.testing.assert_frame_equal(curves, whole, check_exact=True)
 
 
 def test_other_settings_start_again(lifetime, tmp_path, monkeypatch):

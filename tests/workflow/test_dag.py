@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from forked import snakemake
+from snakemake.profiles import ProfileConfigFileParser
 
 from l2o import cli, config
 from l2o.report.sections import SECTIONS
@@ -160,22 +162,16 @@ class Checkout:
             if not name.startswith(("SLURM_", "L2O_", "SNAKEMAKE_"))
         }
         self.environment["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
-        if sys.dont_write_bytecode:  # importing Snakemake from source takes most of a call
-            self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-            self.environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
 
     def snakemake(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if not fails else subprocess.PIPE,
-            text=True,
+        done = snakemake(
+            ["--cores", "2", *arguments],
+            self.folder,
+            self.environment,
+            self.folder.with_name("log"),
             timeout=120,
         )
-        assert fails or done.returncode == 0, done.stdout
+        assert fails or done.returncode == 0, done.stdout + done.stderr
         return done
 
     def planned(self, *arguments: str, changes: dict | None = None) -> dict[str, int]:
@@ -183,7 +179,8 @@ class Checkout:
         if changes:
             (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
             arguments = (*arguments, "--configfile", "changes.yaml")
-        text = self.snakemake("--dry-run", *arguments).stdout
+        done = self.snakemake("--dry-run", *arguments)
+        text = done.stdout + done.stderr
         if "Nothing to be done" in text:
             return {}
         table = text.split("Job stats:", 1)[1].split("\n\n", 1)[0]
@@ -234,8 +231,45 @@ def test_cluster_resources_are_those_of_rules_that_are_submitted():
     blocks = dict(re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)*)", text + "\n", re.M))
     submitted = {name for name, body in blocks.items() if "localrule: True" not in body}
     assert {"meta_train_run", "transfer_task"} <= submitted
-    profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text())
-    assert set(profile["set-resources"]) <= submitted
+    with open(REPOSITORY / "slurm/config.yaml") as file:
+        profile = ProfileConfigFileParser().parse(file)
+    named = {rule for key in ("set-resources", "groups") for rule in split_names(profile[key])}
+    arrays = set(profile["slurm-array-jobs"].split(","))
+    assert named | arrays <= submitted
+    # Members of groups cannot be in arrays.
+    assert not split_names(profile["groups"]) & arrays
+
+
+def split_names(values):
+    """Return what is before the first separator of `rule:resource=value` or `rule=group`."""
+    return {re.split("[:=]", value)[0] for value in values}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sacct"),
+    [
+        ("AccountingStorageType   = accounting_storage/none\nMinJobAge = 300 sec", False),
+        ("AccountingStorageType   = (null)\nMinJobAge = 300 sec", False),
+        ("AccountingStorageType   = accounting_storage/slurmdbd\nMinJobAge = 2 sec", True),
+    ],
+)
+def test_the_profile_finds_out_whether_there_is_accounting(tmp_path, settings, sacct):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho '{settings}'\n")
+    scontrol.chmod(0o755)
+    code = (
+        "from snakemake.profiles import ProfileConfigFileParser as P\n"
+        "import json; print(json.dumps(P().parse(open('slurm/config.yaml'))))"
+    )
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
+    profile = json.loads(done.stdout)
+    assert profile["slurm-status-command"] == ("sacct" if sacct else "squeue")
+    assert ("slurm-efficiency-report" in profile) == sacct
+    assert ("slurm-no-account" in profile) != sacct
 
 
 @pytest.mark.parametrize(

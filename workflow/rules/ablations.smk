@@ -9,7 +9,7 @@ rule level:
         f"{RESULTS}/logs/levels/{{recipe}}_{{where}}.log",
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         runs=f"{RESULTS}/meta_train",
@@ -36,7 +36,7 @@ rule ablation:
         f"{RESULTS}/logs/ablations/{{ablation}}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         levels=f"{RESULTS}/levels",

@@ -14,7 +14,7 @@ rule record_source:
     priority: 10
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         settings=lambda wildcards: settings_version(CFG, "record", wildcards.source),
@@ -36,7 +36,7 @@ rule drift:
         f"{RESULTS}/logs/analysis/drift.log",
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         settings=settings_version(CFG, "drift"),
@@ -59,7 +59,7 @@ rule study:
         study="range|non_iid|noise",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         recordings=f"{RESULTS}/analysis/recordings",
@@ -85,7 +85,7 @@ rule identity_source:
         f"{RESULTS}/logs/analysis/identity/{{source}}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         recordings=subpath(input.samples, ancestor=2),

@@ -12,7 +12,7 @@ rule baselines_task:
     priority: lambda wildcards: 10 if wildcards.task in CFG.select.tasks else 5
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         settings=lambda wildcards: settings_version(CFG, "baselines", wildcards.task),

@@ -30,6 +30,10 @@ os.environ.setdefault("L2O_INVOCATION", uuid.uuid4().hex)
 # Huge pages for large arrays, where the C library is glibc: jobs take up to a fifth less time.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
+# A cluster sends SIGTERM to every process of a job before it takes the machine away. `l2o` then saves
+# its state; the shell and `tee` must outlive it, or the log would lack the end.
+shell.prefix("set -euo pipefail; trap '' TERM; ")
+
 
 wildcard_constraints:
     task=r"[a-z0-9_]+",
@@ -41,6 +45,11 @@ wildcard_constraints:
     source=r"[a-z0-9_]+",
     where=r"[a-z0-9_]+",
     seed=r"\d+",
+
+
+def get_memory(megabytes):
+    """What a job asks of a cluster: more each time that it is tried again."""
+    return lambda wildcards, attempt: megabytes * attempt
 
 
 def get_folder(path, levels):

@@ -10,7 +10,7 @@ rule meta_train_run:
     priority: get_priority
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=get_memory(8000),
     params:
         out=subpath(output.run, parent=True),
         # Not an output: Snakemake would delete what a killed job resumes from.

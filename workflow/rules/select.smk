@@ -17,7 +17,7 @@ rule select:
     priority: 10
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         series=lambda wildcards, input: [get_folder(run, 1) for run in input.runs],

@@ -14,8 +14,8 @@ for SWEEP in CFG.sweeps:
                 f"{RESULTS}/logs/sweeps/{SWEEP}/train.log",
             threads: CFG.sweeps[SWEEP].devices
             resources:
-                mem_mb=16000,
-                runtime=720,  # a cluster's profile cannot name this rule
+                mem_mb=get_memory(16000),
+                runtime=lambda wildcards, attempt: 720 * attempt,  # no profile can name this rule
             params:
                 sweep=SWEEP,
                 devices=CFG.sweeps[SWEEP].devices,
@@ -44,7 +44,7 @@ rule meta_train_row:
         sweep="|".join(n for n in CFG.sweeps if not CFG.sweeps[n].one_program) or "-",
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=get_memory(8000),
     params:
         out=lambda wildcards, output: get_sweep_folder(output.run),
         state=f"{RESULTS}/.state/sweeps/{{sweep}}/{{row}}",
@@ -73,7 +73,7 @@ rule score_sweep:
         f"{RESULTS}/logs/sweeps/{{sweep}}/score.log",
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         baselines=lambda wildcards, input: get_folder(input.baselines[0], 2),

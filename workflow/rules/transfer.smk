@@ -11,7 +11,7 @@ rule tune:
     priority: 10
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=get_memory(8000),
     params:
         out=subpath(output.run, parent=True),
         selection=subpath(input.champion, parent=True),
@@ -43,7 +43,7 @@ rule transfer_task:
     priority: 10
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=get_memory(8000),
     params:
         out=subpath(output.run, parent=True),
         selection=subpath(input.champion, parent=True),
@@ -130,7 +130,7 @@ rule transfer_summary:
         f"{RESULTS}/logs/transfer_summary.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         transfer=lambda wildcards, input: get_folder(input.runs[0], 2),

@@ -1,0 +1,21 @@
+"""What to lower where a population does not fit memory."""
+
+from l2o.failures import lower
+from l2o.settings import Recipe
+
+
+def less_memory(recipe: Recipe, prefix: str = "") -> list[str]:
+    """Return what to try, the gentlest first.
+
+    Args:
+        recipe: What did not fit.
+        prefix: Of its keys in the configuration.
+    """
+    found = []
+    kept = recipe.segment or recipe.unroll
+    if recipe.estimator == "truncated_gradient" and kept > 1:
+        half = max(n for n in range(1, kept // 2 + 1) if recipe.unroll % n == 0)
+        found = [f"try {prefix}segment {half} instead of {recipe.segment} (same results, slower)"]
+    pairs = 1 if recipe.estimator == "truncated_gradient" else 2
+    fewer = lower(f"{prefix}agents", recipe.agents, pairs)
+    return found + (fewer or lower(f"{prefix}environments", recipe.environments))

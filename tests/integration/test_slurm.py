@@ -1,0 +1,110 @@
+"""The pipeline on a real Slurm cluster, disturbed, and still with the results of a run without it.
+
+``L2O_REFERENCE`` may name the folder ``results/smoke`` of a whole run of the same commit on this
+machine; without it one is made first.
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.drill.compare import differences
+from tests.integration.slurm.place import (
+    PROFILE,
+    SMOKE,
+    Clone,
+    cluster,
+    missing,
+    queue,
+    wait_for,
+)
+
+LONG = Path(__file__).parent / "slurm" / "long.yaml"
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def the_cluster():
+    with cluster():
+        yield
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Return the results of a run without Slurm."""
+    if "L2O_REFERENCE" in os.environ:
+        return Path(os.environ["L2O_REFERENCE"])
+    clone = Clone(tmp_path_factory.mktemp("local") / "clone")
+    assert clone.start(*SMOKE).wait(900) == 0, clone.said()
+    return clone.folder / "results" / "smoke"
+
+
+def running(rule):
+    """Return the id of a running job of a rule, None if there is none."""
+    jobs = [job for job in queue() if job.comment.startswith(f"rule_{rule}_")]
+    return next((job.id for job in jobs if job.state == "RUNNING"), None)
+
+
+def scontrol(*words):
+    subprocess.run(["scontrol", *words], check=True, capture_output=True, text=True, timeout=30)
+
+
+def requeue(job, process):
+    """Take a running job from its node, and let it run again soon, not in two minutes."""
+    scontrol("requeue", job)
+    wait_for(lambda: state(job) == "PENDING", process, 60)
+    # At once would be too soon: for about a second the node refuses a job that it has just ended.
+    scontrol("update", f"JobId={job}", "StartTime=now+4")
+
+
+def state(job_id):
+    return next(job.state for job in queue() if job.id == job_id)
+
+
+def test_the_pipeline_ends_as_it_does_without_slurm(tmp_path, reference):
+    clone = Clone(tmp_path / "clone")
+    process = clone.start(*PROFILE, *SMOKE)
+    try:
+        cancelled = wait_for(lambda: running("baselines_task"), process, 300)
+        subprocess.run(["scancel", cancelled], check=True, timeout=30)
+        requeued = wait_for(lambda: running("transfer_task"), process, 600)
+        requeue(requeued, process)
+        assert process.wait(900) == 0, clone.said()
+    finally:
+        process.kill()
+    states = {job.id: job for job in queue()}
+    assert states[cancelled].state == "CANCELLED"
+    assert (states[requeued].state, states[requeued].restarts) == ("COMPLETED", 1)
+    arrays = {job.id.partition("_")[0] for job in states.values() if "_" in job.id}
+    groups = [job for job in states.values() if job.comment.startswith("rule_levels_")]
+    trained = list((clone.folder / "results/smoke/meta_train").glob("*/*/run.json"))
+    print(f"{len(states)} Slurm jobs, {len(arrays)} arrays, {len(groups)} groups of levels")
+    assert len(arrays) == 1 and len(trained) == sum("_" in job_id for job_id in states)
+    assert json.loads(trained[0].read_text())["slurm_job_id"] in states
+    assert differences(reference, clone.folder / "results/smoke") == []
+
+
+def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path):
+    """SIGTERM reaches the job through all of Slurm and Snakemake, and costs nothing."""
+    long = ("meta_train", "--configfile", str(LONG))
+    out = "results/smoke/meta_train/linear/seed_0"
+    local = Clone(tmp_path / "local")
+    assert local.start(*long).wait(300) == 0, local.said()
+
+    clone = Clone(tmp_path / "clone")
+    log = clone.folder / "results/smoke/logs/meta_train/linear_seed_0.log"
+    process = clone.start(*PROFILE, *long)
+    try:
+        wait_for(lambda: log.exists() and re.search(r": \d+/", log.read_text()), process, 200)
+        job = wait_for(lambda: running("meta_train_run"), process, 10)
+        requeue(job, process)
+        assert process.wait(300) == 0, clone.said()
+    finally:
+        process.kill()
+    record = json.loads((clone.folder / out / "run.json").read_text())
+    assert record["resumed_from"] % 400, "only a regular checkpoint"
+    assert differences(local.folder / out, clone.folder / out) == []
