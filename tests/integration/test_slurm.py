@@ -24,7 +24,10 @@ from tests.integration.slurm.place import (
 )
 
 LONG = Path(__file__).parent / "slurm" / "long.yaml"
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+    pytest.mark.xdist_group("slurm"),  # a machine has one cluster at a time
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,6 +10,7 @@ from tests.integration.slurm.place import ACCOUNTING, PROFILE, SMOKE, Clone, clu
 WHY_NOT = missing(*ACCOUNTING)
 
 
+@pytest.mark.xdist_group("slurm")
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 def test_the_profile_uses_the_accounts(tmp_path):
     target = "results/smoke/baselines/catch/run.json"
