@@ -22,7 +22,6 @@ from serving import ROOT
 from l2o.runs import Run
 from l2o.tracking import EXPERIMENT, sync
 
-pytestmark = pytest.mark.xdist_group("mlflow")
 PICTURES = ROOT / "results" / "test-artifacts"
 LEVELS = {
     "optim4rl_b": "staggered (pipeline)",

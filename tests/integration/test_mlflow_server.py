@@ -21,7 +21,6 @@ from l2o.files import read_json
 from l2o.history import read_history
 from l2o.tracking import EXPERIMENT, RUN_KEY_TAG, sync
 
-pytestmark = pytest.mark.xdist_group("mlflow")
 JOB = Path(__file__).with_name("logging_job.py")
 JOBS, STEPS, METRICS = 32, 2500, 4
 SECONDS = 25.0

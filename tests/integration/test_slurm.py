@@ -10,10 +10,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.drill.compare import differences
 from tests.integration.slurm.place import (
+    ACCOUNTING,
     PROFILE,
     SMOKE,
     Clone,
@@ -24,14 +26,13 @@ from tests.integration.slurm.place import (
 )
 
 LONG = Path(__file__).parent / "slurm" / "long.yaml"
-pytestmark = [
-    pytest.mark.skipif(missing() is not None, reason=str(missing())),
-    pytest.mark.xdist_group("slurm"),  # a machine has one cluster at a time
-]
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+NO_ACCOUNTS = missing(*ACCOUNTING)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def the_cluster():
+# A machine has one cluster at a time: all tests that start one are here, for one worker.
+@pytest.fixture
+def simple_cluster():
     with cluster():
         yield
 
@@ -68,7 +69,7 @@ def state(job_id):
     return next(job.state for job in queue() if job.id == job_id)
 
 
-def test_the_pipeline_ends_as_it_does_without_slurm(tmp_path, reference):
+def test_the_pipeline_ends_as_it_does_without_slurm(tmp_path, reference, simple_cluster):
     clone = Clone(tmp_path / "clone")
     process = clone.start(*PROFILE, *SMOKE)
     try:
@@ -91,7 +92,7 @@ def test_the_pipeline_ends_as_it_does_without_slurm(tmp_path, reference):
     assert differences(reference, clone.folder / "results/smoke") == []
 
 
-def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path):
+def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path, simple_cluster):
     """SIGTERM reaches the job through all of Slurm and Snakemake, and costs nothing."""
     long = ("meta_train", "--configfile", str(LONG))
     out = "results/smoke/meta_train/linear/seed_0"
@@ -111,3 +112,18 @@ def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path):
     record = json.loads((clone.folder / out / "run.json").read_text())
     assert record["resumed_from"] % 400, "only a regular checkpoint"
     assert differences(local.folder / out, clone.folder / out) == []
+
+
+@pytest.mark.skipif(NO_ACCOUNTS is not None, reason=str(NO_ACCOUNTS))
+def test_the_profile_uses_the_accounts(tmp_path):
+    """With accounting the profile asks it about jobs, and reports their efficiency."""
+    target = "results/smoke/baselines/catch/run.json"
+    with cluster("accounting"):
+        clone = Clone(tmp_path / "clone")
+        assert clone.start(target, *PROFILE, *SMOKE).wait(300) == 0, clone.said()
+        fields = "--format=Account,State,AllocCPUS,Comment%100"
+        command = ["sacct", "-X", "--noheader", "--parsable2", fields]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["lab|COMPLETED|8|rule_baselines_task_wildcards_catch"]
+    (report,) = (clone.folder / "results").glob("efficiency_report_*.csv")
+    assert pd.read_csv(report)["RuleName"].tolist() == ["rule_baselines_task_wildcards_catch"]
