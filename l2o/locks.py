@@ -1,7 +1,9 @@
 """One process at a time in a folder."""
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from l2o.errors import BusyError
@@ -57,6 +59,21 @@ def release(folder: Path) -> None:
     file = _held.pop(folder.absolute(), None)
     if file is not None:
         os.close(file)
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait for other processes in the same block, then keep them waiting.
+
+    Args:
+        path: A file that all of them name.
+    """
+    with open(path, "w", encoding="utf-8") as file:
+        # Some network file systems have no locks; then the user has to take care.
+        with contextlib.suppress(OSError):
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _is_current(file: int, path: Path) -> bool:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from l2o.files import copy_folder, read_json
+from l2o.files import atomic_path, copy_folder, read_json
 from l2o.meta.build import program_of
 from l2o.meta.train import Member, meta_train
 from l2o.runs import RECORD, plain
@@ -66,11 +66,9 @@ def _is_done(row: Row, folder: Path) -> bool:
 
 def _keep(rows: Sequence[Row], out: Path, copy: Path) -> None:
     """Copy finished runs; whoever finds the copy finds all of it."""
-    partial = copy.with_name(f"{copy.name}.partial")
-    for folder in (partial, copy):
-        shutil.rmtree(folder, ignore_errors=True)
-    _copy(rows, out, partial)
-    partial.rename(copy)
+    with atomic_path(copy) as partial:
+        _copy(rows, out, partial)
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def _copy(rows: Sequence[Row], source: Path, target: Path) -> None:

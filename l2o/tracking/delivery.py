@@ -6,8 +6,6 @@ open is an interrupted delivery, to be completed. So is one that a job logged it
 ``l2o.delivery`` says ``complete``.
 """
 
-import contextlib
-import fcntl
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from l2o.errors import ResultsError
 from l2o.history import SYSTEM, read_history
 from l2o.jobs import PREFIXES, Job, Point, find_jobs
+from l2o.locks import one_at_a_time
 from l2o.model_registry import publish_selection
 from l2o.redaction import redact
 from l2o.tracking.description import ablations_of
@@ -93,7 +92,7 @@ def sync(results_dir: str | Path, tracking_uri: str | None = None) -> SyncReport
             raise ResultsError(f"{root}: no such directory.")
         jobs = find_jobs(root, report.errors)
         if jobs:
-            with _one_at_a_time(root), quiet_client(uri) as client:
+            with one_at_a_time(root / ".mlflow.lock"), quiet_client(uri) as client:
                 experiment = open_experiment(client, uri, root)
                 _Delivery(client, experiment, report).run(jobs)
                 describe_experiment(client, experiment, *_what_is_compared(jobs))
@@ -289,13 +288,3 @@ def _all_runs(client: "MlflowClient", experiment: str) -> "Iterator[MlflowRun]":
         token = page.token
         if not token:
             return
-
-
-@contextlib.contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    """Wait for another process that delivers the same results."""
-    with open(root / ".mlflow.lock", "w", encoding="utf-8") as file:
-        # Some network file systems have no locks; then the user has to take care.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

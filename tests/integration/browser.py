@@ -4,7 +4,6 @@ import base64
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from serving import free_port
 
 _PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
@@ -78,9 +78,7 @@ def open_browser(width: int = 1800, height: int = 1300) -> Iterator[Browser]:
         found[what] = next(filter(None, map(shutil.which, names)), None)
         if found[what] is None:
             pytest.skip(f"no {names[0]} here (Debian's packages `chromium`, `chromium-driver`)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     driver = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as profile:
         process = subprocess.Popen(

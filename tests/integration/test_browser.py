@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 import requests
 from browser import Browser, open_browser
 from mlflow.tracking import MlflowClient
-from serving import ROOT
+from serving import ROOT, free_port
 
 from l2o.runs import Run
 from l2o.tracking import EXPERIMENT, sync
@@ -103,9 +102,7 @@ def select(folder: Path, weights: bytes, score: float) -> None:
 @pytest.fixture(scope="module")
 def address(results) -> Iterator[str]:
     """The pages as `make ui` shows them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     place = [f"ARGS=--results {results}", f"PORT={port}", "ready="]

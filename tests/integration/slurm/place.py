@@ -4,14 +4,14 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).parents[3]
+from tests.drill.place import REPOSITORY, environment
+
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
 ACCOUNTING = ("slurmdbd", "mariadbd")
 # The profile waits 40 seconds between two looks at the queue; here jobs take a few.
@@ -62,14 +62,7 @@ class Clone:
                 shutil.copy2(source, target)
             else:
                 target.unlink(missing_ok=True)
-        programs = Path(sys.executable).parent
-        self.environment = os.environ | {
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "PYTHONPATH": str(folder),
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        for name in ("PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI"):
-            self.environment.pop(name, None)
+        self.environment = environment(folder)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Snakemake; what it says goes to ``snakemake.log``."""
