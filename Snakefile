@@ -38,4 +38,7 @@ rule all:
     input:
         f"{RESULTS}/report.html",
         f"{RESULTS}/tracking.json",
+        # Named, because what is missing of results that nothing else asks for is not made again.
+        get_all_runs,
+        get_all_levels,
     localrule: True

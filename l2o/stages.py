@@ -1,11 +1,14 @@
 """What the result of a stage depends on, for the workflow to know when to run it again.
 
 Snakemake's own triggers follow neither an imported package nor the parts of one configuration
-file. Each rule therefore carries two parameters from here. Imports no jax.
+file, nor what became of the results of a job that failed. Each rule therefore carries parameters
+from here. Imports no jax.
 """
 
+import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from l2o.errors import unknown_name
@@ -17,6 +20,7 @@ _LIBRARY = ("optimizers", "tasks", "agents", "seeding.py")
 _META = (*_LIBRARY, "meta", "checkpoint.py", "processes.py")
 _TUNING_KEYS = {"learning_rates", "tuning_seeds", "tuning_env_steps"}
 _AGENT_KEYS = {"recipes", "backend", "episodes", "ppo"}
+_Job = tuple[str, str]
 _STATISTICS = tuple(
     f"evaluation/{name}.py" for name in ("aggregates", "intervals", "nested", "statistics")
 )
@@ -40,8 +44,9 @@ _SOURCES = {
 }
 
 
+@functools.cache
 def code_version(stage: str) -> str:
-    """Return a digest of the source files that a stage's result depends on."""
+    """Return a digest of the source files that a stage's result depends on, read once."""
     if stage not in _SOURCES:
         raise unknown_name("stage", stage, _SOURCES)
     digest = hashlib.sha256()
@@ -61,11 +66,72 @@ def settings_version(config: Config, stage: str, name: str = "") -> str:
     Args:
         config: The configuration.
         stage: The stage.
-        name: Which of its jobs: a task (of a level also ``toy``), a recipe, an ablation, a sweep
-            or one of its rows (``<sweep>/<folder>``), a task's variant (``<task>/<variant>``).
+        name: Which of its jobs: a task, a recipe, an ablation, a level (``<recipe>/<task>``, or
+            ``<recipe>/toy``), a sweep or one of its rows (``<sweep>/<folder>``), a task's variant
+            (``<task>/<variant>``).
     """
-    text = json.dumps(_settings(config, stage, name), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _digest(_settings(config, stage, name))
+
+
+def upstream_version(config: Config, stage: str, name: str = "") -> str:
+    """Return a digest of settings and code of all jobs that a job's inputs come from.
+
+    A job that fails loses its results. What was made from older ones then has nothing left that it
+    could be older than, and passes for up to date: only this tells.
+
+    Args:
+        config: The configuration.
+        stage: The stage.
+        name: Which of its jobs, see :func:`settings_version`.
+    """
+    jobs = sorted(_ancestors(config, (stage, name)))
+    return _digest([[*job, settings_version(config, *job), code_version(job[0])] for job in jobs])
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _ancestors(config: Config, job: _Job) -> set[_Job]:
+    direct = set(_upstream(config, *job))
+    return direct.union(*(_ancestors(config, other) for other in direct))
+
+
+def _upstream(config: Config, stage: str, name: str) -> Iterator[_Job]:
+    """Yield the jobs that a job reads from, as the rules of the workflow have them."""
+    transfer, select = config.transfer, config.select
+    match stage:
+        case "select":
+            yield "meta_train", select.recipe
+            yield from (("baselines", task) for task in select.tasks)
+        case "tune":
+            yield "select", ""
+            yield from (("meta_train", recipe) for recipe in transfer.recipes)
+        case "transfer":
+            yield "tune", ""
+        case "transfer_summary":
+            yield from (("transfer", task) for task in transfer.tasks)
+        case "level" if (recipe := name.partition("/")[0]) in config.recipes:
+            yield "meta_train", recipe
+        case "ablate":
+            ablation = config.ablations[name]
+            places = ["toy", *ablation.tasks]
+            yield from (("level", f"{r}/{place}") for r in ablation.recipes for place in places)
+            tasks = [*config.toy_evaluation_tasks, *ablation.tasks]
+            yield from (("baselines", task) for task in tasks)
+        case "score_sweep":
+            yield "sweep", name
+            yield from (("baselines", task) for task in select.tasks)
+        case "identity":
+            yield "record", name
+        case "study":
+            yield from (("record", source) for source in config.analysis.sources)
+            yield from [("drift", "")] if name == "non_iid" else []
+        case "report" | "track":
+            yield "transfer_summary", ""
+            yield from (("baselines", task) for task in config.toy_evaluation_tasks)
+            yield from (("meta_train", recipe) for recipe in config.usual_recipes)
+            yield from (("ablate", ablation) for ablation in config.usual_ablations)
 
 
 def _settings(config: Config, stage: str, name: str) -> object:
@@ -81,11 +147,11 @@ def _settings(config: Config, stage: str, name: str) -> object:
         case "baselines":
             keys = _TUNING_KEYS | _AGENT_KEYS | {"seeds", "points"}
             return _pick(whole["transfer"], keys - {"recipes"})
-        case "level" if name == "toy":
+        case "level" if (where := name.partition("/")[2]) == "toy":
             return [tasks, agents, config.meta_seeds, config.evaluation_seeds]
-        case "level" if name in whole["toy_tasks"]:
+        case "level" if where in whole["toy_tasks"]:
             seeds = [config.meta_seeds, config.evaluation_seeds]
-            return [whole["toy_tasks"][name], agents, *seeds]
+            return [whole["toy_tasks"][where], agents, *seeds]
         case "level":
             seeds = [config.meta_seeds, config.evaluation_ppo_seeds]
             return [_pick(whole["transfer"], _AGENT_KEYS - {"recipes"} | {"points"}), *seeds]

@@ -48,8 +48,8 @@ def costs(
     updates = budget.every * settings.epochs * settings.minibatches
     rows = []
     for family in families(candidates):
-        points = [t.seconds / t.lanes for t in timings if t.program == family.program]
-        seconds = min(points, default=float("nan"))
+        points = [t for t in timings if t.program == family.program]
+        seconds = min((t.seconds / t.lanes for t in points), default=float("nan"))
         for position, member in enumerate(family.members):
             value = jax.tree.map(lambda leaf, i=position: leaf[i], family.values)
             candidate = candidates[member]
@@ -60,7 +60,7 @@ def costs(
                     "optimizer": candidate.label,
                     "seconds": seconds / steps * 1e6,
                     "share": alone / seconds,
-                    "peak_bytes": lifetime.peak_bytes(family.program),
+                    "peak_bytes": points[-1].peak_bytes if points else float("nan"),
                 }
             )
     return pd.DataFrame(rows)

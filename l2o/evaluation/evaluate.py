@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # imports orbax, which most jobs do without
     from l2o.evaluation.resume import BatchState, Resume
 
 Tree = Any
+_MEASURED = ("return", "episodes", "seconds", "peak_bytes")
+"""Of every point and lane; saved with the agents, so that a kill loses none of it."""
 
 
 class Lifetime(Protocol):
@@ -38,7 +40,10 @@ class Lifetime(Protocol):
         """Return new agents, one per lane, that will be trained for so many updates."""
 
     def advance(self, program: Program, values: Tree, state: Tree, updates: int) -> tuple:
-        """Train for some updates; return the agents and measurements ``[lanes]``."""
+        """Train for some updates; return the agents and measurements ``[lanes]``.
+
+        These are ``return``, ``episodes``, and ``peak_bytes`` if an agent's memory is known.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +69,12 @@ class Budget:
 
 
 class Timing(NamedTuple):
-    """How long one point of a learning curve took."""
+    """What one point of a learning curve took: time, and memory per agent (NaN: not known)."""
 
     program: Program
     lanes: int
     seconds: float
+    peak_bytes: float
 
 
 class _Batch(NamedTuple):
@@ -100,7 +106,7 @@ def evaluate(
         budget: How long.
         on_progress: Called with points done, points in all, and the mean return of the last point.
         resume: What a killed job continues from; by default it starts again.
-        timings: Gets the duration of every point.
+        timings: Gets what every point took, also those of before a kill.
 
     Returns:
         Learning curves, one row per candidate, seed and point; see
@@ -125,7 +131,9 @@ def evaluate(
         ]
         store = resume.batch(f"{task}_{number}", [budget, *lanes]) if resume else None
         with advising(*less_memory(task, lifetime, len(batch.lanes))):
-            measured = _train(task, lifetime, batch, budget, show, store, timings)
+            measured = _train(task, lifetime, batch, budget, show, store)
+        if timings is not None:
+            timings += _timings(batch, measured)
         frames.append(_rows(task, lifetime, candidates, batch.lanes, budget, measured))
     table = pd.concat(frames, ignore_index=True)
     return table.sort_values(["optimizer", "learning_rate", "seed", "update"], ignore_index=True)
@@ -138,7 +146,6 @@ def _train(
     budget: Budget,
     show: Callable[[int, float], None],
     store: "BatchState | None",
-    timings: list[Timing] | None,
 ) -> dict[str, np.ndarray]:
     """Train one batch of agents; return what was measured, ``[points, lanes]``."""
     keys = jnp.stack([key_for(seed, "evaluate", task) for _, seed, _ in batch.lanes])
@@ -146,7 +153,7 @@ def _train(
     state = lifetime.init(batch.program, values, keys, budget.points * budget.every)
     jax.block_until_ready(state)  # on a CPU, work on what did not fit memory never ends
     empty = np.full((budget.points, len(batch.lanes)), np.nan, np.float32)
-    measured = {name: empty.copy() for name in ("return", "episodes")}
+    measured = {name: empty.copy() for name in _MEASURED}
     first = 0
     if store is not None:
         first, state, measured = store.restore(state, measured)
@@ -156,8 +163,7 @@ def _train(
             state, now = lifetime.advance(batch.program, values, state, budget.every)
             for name, value in now.items():
                 measured[name][point] = value  # waits for the device
-            if timings is not None:
-                timings.append(Timing(batch.program, len(batch.lanes), time.monotonic() - start))
+            measured["seconds"][point] = time.monotonic() - start
             done, told = point + 1, stop.requested
             if store is not None:
                 store.save(done, state, measured, at_once=told or done == budget.points)
@@ -165,6 +171,12 @@ def _train(
             if told:
                 raise Interrupted(f"stopped on {task}, saved; run it again to go on.")
     return measured
+
+
+def _timings(batch: "_Batch", measured: dict[str, np.ndarray]) -> list[Timing]:
+    """Return what the points of a batch took; all lanes have the same seconds."""
+    pairs = zip(measured["seconds"][:, 0], measured["peak_bytes"].max(axis=1), strict=True)
+    return [Timing(batch.program, len(batch.lanes), float(s), float(p)) for s, p in pairs]
 
 
 def _on_cpu() -> bool:

@@ -92,12 +92,13 @@ class PPOLifetime:
             updates: How many.
 
         Returns:
-            The agents, and per lane ``return`` (mean over the evaluation episodes) and
-            ``episodes``, float32 ``[L]``.
+            The agents, and per lane ``return`` (mean over the evaluation episodes), ``episodes``
+            and ``peak_bytes``, float32 ``[L]`` or the same for all.
         """
         state = self.train(program, values, state, updates)
         returns = self._evaluate(_actors(state), np.zeros(state.update.shape, bool))
-        return state, {"return": returns, "episodes": jnp.full_like(returns, self.episodes)}
+        peak = self.peak_bytes(program, state.update.shape[0])
+        return state, {"return": returns, "episodes": self.episodes, "peak_bytes": peak}
 
     def train(self, program: Program, values: Tree, state: PPOState, updates: int) -> PPOState:
         """Train for some updates; see :meth:`advance`."""
@@ -118,19 +119,16 @@ class PPOLifetime:
             self._compiled[key] = self._learn.lower(self, program, *args).compile()
         return self._compiled[key]
 
-    def peak_bytes(self, program: Program) -> float:
+    def peak_bytes(self, program: Program, lanes: int) -> float:
         """Return the memory of learning per agent: arguments, results and temporary arrays.
 
-        NaN before agents have learned with that program, and where the backend does not tell.
+        NaN before so many agents have learned with that program, and where the backend does not
+        tell.
         """
-        found = [
-            (compiled.memory_analysis(), lanes)
-            for (known, lanes), compiled in self._compiled.items()
-            if known == program
-        ]
-        if not found or found[-1][0] is None:
+        compiled = self._compiled.get((program, lanes))
+        memory = compiled and compiled.memory_analysis()
+        if memory is None:
             return float("nan")
-        memory, lanes = found[-1]
         used = memory.argument_size_in_bytes + memory.output_size_in_bytes
         return (used - memory.alias_size_in_bytes + memory.temp_size_in_bytes) / lanes
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from l2o import config, config_keys
+from l2o import config, config_keys, stages
 from l2o.cli import main
 from l2o.errors import ConfigError, L2OError
-from l2o.stages import code_version, settings_version
+from l2o.stages import code_version, settings_version, upstream_version
 
 FOLDER = Path(__file__).parents[2] / "config"
 SCALES = ("smoke", "quick", "paper")
@@ -332,8 +332,8 @@ JOBS = [
     ("tune", ""),
     ("transfer", ""),
     ("baselines", "reacher"),
-    ("level", "toy"),
-    ("level", "reacher"),
+    ("level", "linear/toy"),
+    ("level", "linear/reacher"),
     ("record", "digits"),
     ("drift", ""),
     ("identity", ""),
@@ -343,7 +343,7 @@ JOBS = [
 ]
 SWEEP = {" ".join(job) for job in JOBS if job[0] == "sweep"}
 SCORES = "score_sweep meta_learning_rate"
-PPO = {"baselines reacher", "level reacher"}
+PPO = {"baselines reacher", "level linear/reacher"}
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ PPO = {"baselines reacher", "level reacher"}
         ("transfer.tasks", ["reacher"], set()),
         ("recipes.linear.unroll", 4, {"meta_train linear"}),
         ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"} | SWEEP),
-        ("toy_tasks.catch.updates", 40, {"baselines catch", SCORES, "select", "level toy"}),
+        ("toy_tasks.catch.updates", 40, {"baselines catch", SCORES, "select", "level linear/toy"}),
         ("baselines.tuning_seeds", 2, {"baselines catch", "baselines small_dense_short"}),
         (
             "baselines.optimizers",
@@ -369,9 +369,9 @@ PPO = {"baselines reacher", "level reacher"}
         ("sweeps.meta_learning_rate.devices", 2, set()),
         ("sweeps.meta_learning_rate.checkpoints", "last", {SCORES}),
         ("toy_tasks.digits.updates", 40, {"record digits"}),
-        ("evaluation_seeds", 4, {"level toy"}),
-        ("evaluation_ppo_seeds", 4, {"level reacher"}),
-        ("meta_seeds", [0, 1], {"select", "level toy", "level reacher"}),
+        ("evaluation_seeds", 4, {"level linear/toy"}),
+        ("evaluation_ppo_seeds", 4, {"level linear/reacher"}),
+        ("meta_seeds", [0, 1], {"select", "level linear/toy", "level linear/reacher"}),
         ("analysis.seeds", 4, {"record digits"}),
         ("analysis.drift.seeds", 4, {"drift"}),
         ("analysis.identity.steps", 4, {"identity"}),
@@ -396,6 +396,56 @@ def test_settings_version_is_stable(monkeypatch):
     monkeypatch.chdir(FOLDER.parent)
     for stage, name in JOBS:
         assert settings_version(build(), stage, name) == settings_version(build(), stage, name)
+
+
+UPSTREAM = [
+    ("select", ""),
+    ("tune", ""),
+    ("transfer", ""),
+    ("transfer_summary", ""),
+    ("level", "linear/"),
+    ("level", "open_public/"),
+    ("ablate", "inductive_bias"),
+    ("score_sweep", "meta_learning_rate"),
+    ("identity", "digits"),
+    ("study", "range"),
+    ("study", "non_iid"),
+]
+TUNED = {"tune", "transfer", "transfer_summary"}
+ABLATION = "ablate inductive_bias"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "changed"),
+    [
+        ("transfer.seeds", 5, {"transfer_summary", ABLATION}),
+        ("transfer.ppo.epochs", 2, {"transfer", "transfer_summary", ABLATION}),
+        ("recipes.linear.unroll", 4, {"level linear/", ABLATION} | TUNED),
+        ("evaluation_seeds", 4, {ABLATION}),
+        ("select.seeds", 4, TUNED),
+        ("baselines.tuning_seeds", 2, {"select", ABLATION, SCORES} | TUNED),
+        ("analysis.drift.seeds", 4, {"study non_iid"}),
+        ("analysis.seeds", 4, {"study non_iid", "study range", "identity digits"}),
+        ("sweeps.meta_learning_rate.recipe", "linear", {SCORES}),
+    ],
+)
+def test_upstream_version_follows_what_inputs_are_made_from(path, value, changed, monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)
+    reacher = nested("ablations.inductive_bias.tasks", ["reacher"])
+    before, after = build(**reacher), build(**config.merge(reacher, nested(path, value)))
+    assert {
+        f"{stage} {name}".strip()
+        for stage, name in UPSTREAM
+        if upstream_version(before, stage, name) != upstream_version(after, stage, name)
+    } == changed
+
+
+def test_upstream_version_follows_code(monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)
+    before = {job: upstream_version(build(), *job) for job in UPSTREAM}
+    monkeypatch.setattr(stages, "code_version", lambda stage: f"{stage} edited")
+    changed = {job for job in UPSTREAM if upstream_version(build(), *job) != before[job]}
+    assert changed == set(UPSTREAM) - {("level", "open_public/")}
 
 
 def test_code_version():

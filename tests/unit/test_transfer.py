@@ -15,7 +15,7 @@ from l2o.errors import CheckpointError, ResultsError
 from l2o.evaluation import resume as resume_module
 from l2o.evaluation.candidates import Candidate, resolve
 from l2o.evaluation.contenders import contenders, untuned, with_rates
-from l2o.evaluation.evaluate import evaluate
+from l2o.evaluation.evaluate import Budget, evaluate
 from l2o.evaluation.memory import free_bytes, lanes_that_fit
 from l2o.evaluation.resume import Resume
 from l2o.evaluation.toy_tasks import toy_lifetime
@@ -93,6 +93,43 @@ def test_an_evaluation_that_is_told_to_stop_saves_first(lifetime, tmp_path):
     curves, rest = run(lifetime, tmp_path / "state")
     assert rest == list(range(8, 13))
     pd.testing.assert_frame_equal(curves, whole, check_exact=True)
+
+
+class Measuring:
+    """Agents that do nothing, and tell their memory; counts the points that it was asked for."""
+
+    steps_per_update = environments = 1
+
+    def __init__(self):
+        self.points = 0
+
+    def init(self, program, values, keys, updates):
+        return np.zeros(len(keys))
+
+    def advance(self, program, values, state, updates):
+        self.points += 1
+        return state, {"return": state, "episodes": 1, "peak_bytes": 1000 + self.points}
+
+
+def test_what_points_took_before_a_stop_is_kept(tmp_path):
+    def timed(lifetime, stop_after=None):
+        def stop(point, total, score):
+            if point == stop_after:
+                raise Stopped
+
+        timings, state = [], Resume(tmp_path / "state", 0)
+        evaluate("catch", lifetime, CANDIDATES, [0], Budget(4, 2, 2), stop, state, timings)
+        return timings
+
+    first, second = Measuring(), Measuring()
+    with pytest.raises(Stopped):
+        timed(first, stop_after=3)
+    timings = timed(second)
+    # The third point was not saved: it was not the last of its batch.
+    assert (first.points, second.points) == (3, 2)
+    assert [timing.peak_bytes for timing in timings] == [1001, 1002, 1001, 1002]
+    assert all(timing.seconds >= 0 for timing in timings)
+    assert [timing.lanes for timing in timings] == [2, 2, 1, 1]
 
 
 def test_other_settings_start_again(lifetime, tmp_path, monkeypatch):

@@ -408,6 +408,32 @@ class TestRunning:
         total = sum(expected.values()) + sum(always.values())
         assert jobs == expected | always | {"total": total}
 
+    def test_results_that_were_lost_after_an_edit_are_not_replaced_by_old_ones(self, finished):
+        """A failed job's results are gone; what older settings made of them must not remain."""
+        checkout, edit = finished[0], {"evaluation_seeds": 3}
+        (checkout.folder / "fail").write_text("levels/linear/")
+        before = checkout.planned(changes=edit)
+        arguments = ("--configfile", "changes.yaml", "--keep-going")
+        assert checkout.snakemake(*arguments, fails=True).returncode == 1
+        (checkout.folder / "fail").unlink()
+        assert not (checkout.folder / "results/quick/levels/linear/toy/run.json").exists()
+        for target, always in (("report", {"report": 1}), ("all", {"report": 1, "all": 1})):
+            left = {"level": 1, "ablation": 1, "track": 1} | always
+            assert checkout.planned(target, changes=edit) == left | {"total": sum(left.values())}
+        assert before["level"] == 7
+        name = "ablation_inductive_bias"
+        jobs = checkout.planned(name, changes=edit)
+        assert jobs == {"level": 1, "ablation": 1, name: 1, "total": 3}
+        checkout.snakemake(*arguments)
+        assert checkout.planned(changes=edit) == {}
+
+    def test_missing_results_are_made_again(self, finished):
+        """Though nothing was edited, and what was made from them is there."""
+        checkout, edit = finished[0], {"evaluation_seeds": 3}
+        (checkout.folder / "results/quick/levels/linear/toy/run.json").unlink()
+        jobs = checkout.planned("all", changes=edit)
+        assert jobs == {"level": 1, "ablation": 1, "track": 1, "report": 1, "all": 1, "total": 5}
+
 
 class TestSweep:
     @pytest.fixture

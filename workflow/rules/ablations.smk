@@ -13,7 +13,10 @@ rule level:
     params:
         out=subpath(output.run, parent=True),
         runs=f"{RESULTS}/meta_train",
-        settings=lambda wildcards: settings_version(CFG, "level", wildcards.where),
+        settings=lambda wildcards: settings_version(
+            CFG, "level", f"{wildcards.recipe}/{wildcards.where}"
+        ),
+        upstream=lambda wildcards: upstream_version(CFG, "level", f"{wildcards.recipe}/"),
         code=code_version("level"),
     message:
         "Evaluating {wildcards.recipe} on {wildcards.where}"
@@ -42,6 +45,7 @@ rule ablation:
         levels=f"{RESULTS}/levels",
         baselines=f"{RESULTS}/baselines",
         settings=lambda wildcards: settings_version(CFG, "ablate", wildcards.ablation),
+        upstream=lambda wildcards: upstream_version(CFG, "ablate", wildcards.ablation),
         code=code_version("ablate"),
     message:
         "Ablation {wildcards.ablation}"

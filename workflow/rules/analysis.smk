@@ -65,6 +65,7 @@ rule study:
         recordings=f"{RESULTS}/analysis/recordings",
         drift=f"{RESULTS}/analysis/drift",
         settings=settings_version(CFG, "study"),
+        upstream=lambda wildcards: upstream_version(CFG, "study", wildcards.study),
         code=code_version("study"),
     message:
         "Study of gradients: {wildcards.study}"
@@ -90,6 +91,7 @@ rule identity_source:
         out=subpath(output.run, parent=True),
         recordings=subpath(input.samples, ancestor=2),
         settings=settings_version(CFG, "identity"),
+        upstream=lambda wildcards: upstream_version(CFG, "identity", wildcards.source),
         code=code_version("identity"),
     message:
         "Networks learn to reproduce the gradients of {wildcards.source}"

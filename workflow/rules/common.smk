@@ -8,7 +8,7 @@ from snakemake.utils import Paramspace
 
 from l2o import config as l2o_config
 from l2o.errors import L2OError
-from l2o.stages import code_version, settings_version
+from l2o.stages import code_version, settings_version, upstream_version
 from l2o.sweeps import read_sweep
 
 try:
@@ -149,3 +149,9 @@ def get_all_runs(wildcards):
         *get_run_records("transfer_summary"),
         *get_run_records("ablations/{name}", name=CFG.usual_ablations),
     ]
+
+
+def get_all_levels(wildcards):
+    ablations = [CFG.ablations[name] for name in CFG.usual_ablations]
+    levels = [get_levels(item.recipes, ["toy", *item.tasks]) for item in ablations]
+    return list(dict.fromkeys(record for records in levels for record in records))

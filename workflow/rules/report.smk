@@ -10,6 +10,7 @@ rule track:
         f"{RESULTS}/logs/track.log",
     localrule: True
     params:
+        upstream=upstream_version(CFG, "track"),
         code=code_version("track"),
     message:
         "Bringing the runs into MLflow"
@@ -60,6 +61,7 @@ rule report:
             "meta_training": len(CFG.meta_seeds),
             "gradients": CFG.analysis.seeds,
         },
+        upstream=upstream_version(CFG, "report"),
         code=code_version("report"),
     message:
         "Writing {output.page}"

@@ -23,6 +23,7 @@ rule select:
         series=lambda wildcards, input: [get_folder(run, 1) for run in input.runs],
         baselines=lambda wildcards, input: get_folder(input.baselines[0], 2),
         settings=settings_version(CFG, "select"),
+        upstream=upstream_version(CFG, "select"),
         code=code_version("select"),
     message:
         "Choosing a checkpoint on the validation tasks"

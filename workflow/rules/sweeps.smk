@@ -78,6 +78,7 @@ rule score_sweep:
         out=subpath(output.run, parent=True),
         baselines=lambda wildcards, input: get_folder(input.baselines[0], 2),
         settings=lambda wildcards: settings_version(CFG, "score_sweep", wildcards.sweep),
+        upstream=lambda wildcards: upstream_version(CFG, "score_sweep", wildcards.sweep),
         code=code_version("score_sweep"),
     message:
         "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"

@@ -19,6 +19,7 @@ rule tune:
         # Not an output: Snakemake would delete what a killed job resumes from.
         state=f"{RESULTS}/.state/tune",
         settings=settings_version(CFG, "tune"),
+        upstream=upstream_version(CFG, "tune"),
         code=code_version("tune"),
     message:
         "Tuning every learning rate for the transfer"
@@ -52,6 +53,7 @@ rule transfer_task:
         state=f"{RESULTS}/.state/transfer/{{task}}",
         variant=[],
         settings=lambda wildcards: settings_version(CFG, "transfer", wildcards.task),
+        upstream=upstream_version(CFG, "transfer"),
         code=code_version("transfer"),
     message:
         "Transfer to {wildcards.task}"
@@ -80,6 +82,7 @@ use rule transfer_task as transfer_variant with:
         settings=lambda wildcards: settings_version(
             CFG, "transfer", f"{wildcards.task}/{wildcards.variant}"
         ),
+        upstream=upstream_version(CFG, "transfer"),
         code=code_version("transfer"),
     message:
         "Transfer to {wildcards.task}, agents of variant {wildcards.variant}"
@@ -135,6 +138,7 @@ rule transfer_summary:
         out=subpath(output.run, parent=True),
         transfer=lambda wildcards, input: get_folder(input.runs[0], 2),
         settings=settings_version(CFG, "transfer_summary"),
+        upstream=upstream_version(CFG, "transfer_summary"),
         code=code_version("transfer_summary"),
     message:
         "Aggregating the test tasks"
