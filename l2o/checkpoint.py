@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from l2o.processes import is_writer, wait_for_all
 
 Tree = Any
 _SUMS = "sha256.json"
+_LONG, _SHARE = 1.0, 0.05
+"""Checkpoints that take longer than so many seconds are made less often: they may take this share
+of a job's time. The state of a large population is gigabytes."""
 _SPARE = 2**17
 """Bytes that a checkpoint takes besides its arrays, rounded up."""
 
@@ -53,6 +57,7 @@ class ResumeState:
         wait_for_all("resume")
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self._states, options=options)
+        self._next = time.monotonic()
 
     @property
     def _states(self) -> Path:
@@ -124,13 +129,18 @@ class ResumeState:
         """Step of the newest complete checkpoint, or none."""
         return self._manager.latest_step()
 
+    @property
+    def is_affordable(self) -> bool:
+        """Whether the last checkpoint, if it took long, was long enough ago for another one."""
+        return time.monotonic() >= self._next
+
     def save(self, step: int, state: Tree) -> None:
         """Write a checkpoint; it counts only once it is complete.
 
         Raises:
             OSError: The disk is full.
         """
-        path = self._states / str(step)
+        path, began = self._states / str(step), time.monotonic()
         # Orbax's threads leave traces of their own on a full disk: better not to begin.
         needed = sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(state)) + _SPARE
         if shutil.disk_usage(self.folder).free < needed:
@@ -142,6 +152,8 @@ class ResumeState:
             files = [*own.rglob("*"), *self.folder.glob("series/**/*")]
             sums = {self._name(path): sha256(path) for path in files if path.is_file()}
             write_json(own / _SUMS, sums)
+        took = time.monotonic() - began
+        self._next = began + took / _SHARE if took > _LONG else began
 
     def restore(self, like: Tree) -> Tree:
         """Read the newest checkpoint, with the structure, shapes and dtypes of ``like``.

@@ -144,7 +144,7 @@ def _loop(
             due = step % recipe.checkpoint_interval == 0
             if due:
                 _save_weights(trainer, members, state, resume)
-            if due or told:
+            if told or (due and anywhere(resume.is_affordable)):
                 resume.save(step, state)
             if told:
                 raise Interrupted(f"stopped at outer step {step}, saved; run it again to go on.")
@@ -161,7 +161,10 @@ def _log(runs: Sequence[Run], step: int, metrics: dict[str, jax.Array], first: s
 
 
 def _advance(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Callable:
-    """Compile the outer loop of stacked states: in turn on a CPU, else vectorised."""
+    """Compile the outer loop of stacked states: in turn on a CPU, else vectorised.
+
+    It overwrites the states that it gets: those of a large population would not fit twice.
+    """
     run = functools.partial(trainer.run, steps=steps)
     if members == 1:
         # Without a loop over members: it would hide the population from the compiler's devices.
@@ -170,7 +173,7 @@ def _advance(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Ca
             return jax.tree.map(lambda leaf: leaf[None], out)
 
         # Every process logs and saves: between two calls all of them have the whole state.
-        return jax.jit(alone, out_shardings=everywhere())
+        return jax.jit(alone, out_shardings=everywhere(), donate_argnums=0)
     if jax.default_backend() == "cpu":
 
         def together(state: MetaState, keys: jax.Array) -> tuple:
@@ -180,7 +183,7 @@ def _advance(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Ca
     shared = over_devices(
         lambda _, *args: together(*args), math.gcd(members, devices), axis="members"
     )
-    return jax.jit(functools.partial(shared, ()))
+    return jax.jit(functools.partial(shared, ()), donate_argnums=0)
 
 
 def _stop_if_hopeless(recipe: Recipe, state: MetaState, resume: ResumeState) -> None:

@@ -89,7 +89,10 @@ class Recipe(Model):
     interior: bool = field("Leave the gridworld's wall border out of observations.", True)
     timeout_terminates: bool = field("Treat time-outs as terminations, as published.", True)
     log_interval: Positive = field("Outer steps between host round trips.")
-    checkpoint_interval: Positive = field("Outer steps between checkpoints.")
+    checkpoint_interval: Positive = field(
+        "Outer steps between checkpoints; what a killed run goes on from is written less often if "
+        "that takes more than a second."
+    )
     max_skipped: Positive = field("Stop after so many non-finite meta-gradients in a row.", 10)
 
     @pydantic.model_validator(mode="after")

@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
-# Compiling is most of what these tests do. Unoptimised code from XLA's older emitters takes a third
-# of the time; a test for which it matters compiles as in use, and so does all of the smoke run.
-FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+from compiling import flags
+
+# Compiling is most of what these tests do. Unoptimised code, from older emitters, takes a third of
+# the time; a test for which it matters compiles as in use, and so does all of the smoke run.
+FAST = flags(level=0, old_emitters=True)
 os.environ["XLA_FLAGS"] = f"{FAST} {os.environ.get('XLA_FLAGS', '')}".strip()
 # What one process has compiled, no other has to: workers, what they start, the next call. Small
 # operations too: there are thousands.

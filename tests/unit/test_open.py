@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import options
 from golden import GOLDEN, cut
 
 import l2o
@@ -39,8 +40,7 @@ PUBLISHED = {  # first digits of the SHA-256 digests
 }
 INPUTS = ("grads", "activations", "training_prop", "batch_prop", "keys")
 # Compiling is what takes time here; without XLA's newer emitter of fused loops it takes a third.
-FAST = {"xla_cpu_use_fusion_emitters": False}
-jit = functools.partial(jax.jit, compiler_options=FAST)
+jit = functools.partial(jax.jit, compiler_options=options(old_emitters=True))
 
 
 def existing(path):

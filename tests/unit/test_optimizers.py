@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import options
 from golden import GOLDEN, cut
 
 import l2o
@@ -177,7 +178,7 @@ def derivative_of(optimizer):
     # Compiled as in use: unoptimised code rounds up to 3e-6 off, where a gate is nearly closed.
     return jax.jit(
         jax.value_and_grad(loss, argnums=(0, 1), has_aux=True),
-        compiler_options={"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True},
+        compiler_options=options(level=3),
     )
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import options
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,8 +41,7 @@ few = functools.partial(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 # Compiling is what takes time here; without XLA's newer emitter of fused loops it takes a third.
-FAST = {"xla_cpu_use_fusion_emitters": False}
-jit = functools.partial(jax.jit, compiler_options=FAST)
+jit = functools.partial(jax.jit, compiler_options=options(old_emitters=True))
 
 
 @functools.cache

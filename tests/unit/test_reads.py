@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import options
 
 import l2o
 from l2o.agents.a2c import A2C
@@ -399,9 +400,8 @@ def test_the_meta_gradient_of_open_sees_units_and_noise():
 def test_what_is_given_changes_nothing_else_in_meta_training():
     (shared, agents, keys), ends = population(loop_of(Optim4RLB())), []
     # XLA's older emitters would not sum in the same order in both programs.
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": True}
     for optimizer in (Curious(), Optim4RLB()):
-        differentiate = jax.jit(loop_of(optimizer).differentiate, compiler_options=options)
+        differentiate = jax.jit(loop_of(optimizer).differentiate, compiler_options=options(level=0))
         ends.append(differentiate(shared, agents, keys))
     for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_array_equal(*map(raw, (a, b)))

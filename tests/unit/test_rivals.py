@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiling import options
 from golden import GOLDEN, cut
 
 import l2o
@@ -46,8 +47,7 @@ SOURCES = {name: "learned_optimization" for name in ("small_fc", "velo", "celo2"
 SOURCES["star"] = "optim4rl"
 EXAMPLES = {"star": "star_head", "small_fc": "small_fc", "velo": "velo_small", "celo2": "celo2"}
 # Compiling is what takes time here; unoptimised code from XLA's older emitters takes a third of it.
-FAST = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-jit = functools.partial(jax.jit, compiler_options=FAST)
+jit = functools.partial(jax.jit, compiler_options=options(level=0, old_emitters=True))
 
 
 @functools.cache
