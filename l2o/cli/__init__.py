@@ -1,6 +1,7 @@
 """The command line: `l2o <stage>`, the one thing that workflow rules call."""
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from l2o.failures import explain
 from l2o.interrupts import EXIT_CODE, Interrupted, end_at_once
 from l2o.redaction import redact_tracebacks
 
+_BIT_FOR_BIT = ("meta-train", "sweep")
+_DETERMINISTIC = "--xla_gpu_deterministic_ops"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a stage.
@@ -30,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_at_once()
     redact_tracebacks()
     args = build_parser().parse_args(argv)
-    _set_environment()
+    _set_environment(args.stage)
     try:
         return args.run(args) or 0
     except L2OError as error:
@@ -47,13 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _set_environment() -> None:
+def _set_environment(stage: str) -> None:
     """Set what must be set before jax is imported, unless the user did."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "l2o" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     # Many programs take about a second to compile; loading them takes a tenth of that.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    flags = os.environ.get("XLA_FLAGS", "")
+    has_gpu_build = importlib.util.find_spec("jax_plugins") is not None
+    if stage in _BIT_FOR_BIT and has_gpu_build and _DETERMINISTIC not in flags:
+        # Kernels are chosen by timing them: a run that goes on after a kill could get others.
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}=true".strip()
 
 
 def build_parser() -> argparse.ArgumentParser:

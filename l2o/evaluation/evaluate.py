@@ -39,10 +39,19 @@ class Lifetime(Protocol):
     def init(self, program: Program, values: Tree, keys: jax.Array, updates: int) -> Tree:
         """Return new agents, one per lane, that will be trained for so many updates."""
 
-    def advance(self, program: Program, values: Tree, state: Tree, updates: int) -> tuple:
+    def advance(
+        self,
+        program: Program,
+        values: Tree,
+        state: Tree,
+        updates: int,
+        pause: Callable[[], bool] | None = None,
+    ) -> tuple:
         """Train for some updates; return the agents and measurements ``[lanes]``.
 
-        These are ``return``, ``episodes``, and ``peak_bytes`` if an agent's memory is known.
+        These are ``return``, ``episodes``, and ``peak_bytes`` if an agent's memory is known. They
+        are None if the lifetime could not be finished because ``pause`` said so between two
+        updates; ``state.update`` then tells how far it came.
         """
 
 
@@ -153,21 +162,25 @@ def _train(
     state = lifetime.init(batch.program, values, keys, budget.points * budget.every)
     jax.block_until_ready(state)  # on a CPU, work on what did not fit memory never ends
     empty = np.full((budget.points, len(batch.lanes)), np.nan, np.float32)
-    measured = {name: empty.copy() for name in _MEASURED}
-    first = 0
+    measured = {name: empty.copy() for name in _MEASURED} | {"seconds": np.zeros_like(empty)}
+    done, total = 0, budget.points * budget.every
     if store is not None:
-        first, state, measured = store.restore(state, measured)
+        done, state, measured = store.restore(state, measured)
     with postponed(store is not None) as stop:
-        for point in range(first, budget.points):
-            start = time.monotonic()
-            state, now = lifetime.advance(batch.program, values, state, budget.every)
-            for name, value in now.items():
+        pause = None if store is None else lambda: stop.requested or store.is_due
+        while done < total:
+            point, start = done // budget.every, time.monotonic()
+            left = budget.every - done % budget.every
+            state, now = lifetime.advance(batch.program, values, state, left, pause)
+            for name, value in (now or {}).items():
                 measured[name][point] = value  # waits for the device
-            measured["seconds"][point] = time.monotonic() - start
-            done, told = point + 1, stop.requested
+            measured["seconds"][point] += time.monotonic() - start
+            done = done + left if now else int(state.update.max())
+            told = stop.requested
             if store is not None:
-                store.save(done, state, measured, at_once=told or done == budget.points)
-            show(done, float(np.nanmean(measured["return"][point])))
+                store.save(done, state, measured, at_once=told or done == total)
+            if now:
+                show(point + 1, float(np.nanmean(measured["return"][point])))
             if told:
                 raise Interrupted(f"stopped on {task}, saved; run it again to go on.")
     return measured

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -77,8 +78,13 @@ class PPOLifetime:
         return jax.vmap(one)(values, params)
 
     def advance(
-        self, program: Program, values: Tree, state: PPOState, updates: int
-    ) -> tuple[PPOState, dict[str, jax.Array]]:
+        self,
+        program: Program,
+        values: Tree,
+        state: PPOState,
+        updates: int,
+        pause: Callable[[], bool] | None = None,
+    ) -> tuple[PPOState, dict[str, Any] | None]:
         """Train for some updates, then play evaluation episodes.
 
         Collection, learning and evaluation are programs of their own: the physics, by far the
@@ -90,19 +96,31 @@ class PPOLifetime:
             values: Per lane.
             state: The agents.
             updates: How many.
+            pause: Asked after every update whether to stop there.
 
         Returns:
             The agents, and per lane ``return`` (mean over the evaluation episodes), ``episodes``
-            and ``peak_bytes``, float32 ``[L]`` or the same for all.
+            and ``peak_bytes``, float32 ``[L]`` or the same for all; None if it was told to pause.
         """
-        state = self.train(program, values, state, updates)
+        end = state.update + updates
+        state = self.train(program, values, state, updates, pause)
+        if pause and (state.update < end).any():
+            return state, None
         returns = self._evaluate(_actors(state), np.zeros(state.update.shape, bool))
         peak = self.peak_bytes(program, state.update.shape[0])
         return state, {"return": returns, "episodes": self.episodes, "peak_bytes": peak}
 
-    def train(self, program: Program, values: Tree, state: PPOState, updates: int) -> PPOState:
+    def train(
+        self,
+        program: Program,
+        values: Tree,
+        state: PPOState,
+        updates: int,
+        pause: Callable[[], bool] | None = None,
+    ) -> PPOState:
         """Train for some updates; see :meth:`advance`."""
         for _ in range(updates):
+            before = state.update
             env_state, data, key_learn, key = self._collect(
                 state.params, state.normalizer, state.env_state, state.key
             )
@@ -110,6 +128,10 @@ class PPOLifetime:
             state = self._compile(program, values, state, data, key_learn)(
                 values, state, data, key_learn
             )
+            if pause:
+                jax.block_until_ready(before)  # the device is at most one update behind
+                if pause():
+                    break
         return state
 
     def _compile(self, program: Program, *args: Tree) -> Any:

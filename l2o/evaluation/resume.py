@@ -14,7 +14,7 @@ from l2o.locks import release
 Tree = Any
 
 SAVE_INTERVAL_S = 60.0
-"""Seconds of work that a kill may cost, beside what the running point has done."""
+"""Seconds of work that a kill may cost, and the running update."""
 
 
 class Resume:
@@ -63,33 +63,39 @@ class BatchState:
         self._saved = time.monotonic()
 
     def restore(self, agents: Tree, measured: dict[str, np.ndarray]) -> tuple[int, Tree, dict]:
-        """Return the points done, the agents, and the measurements.
+        """Return the updates done, the agents, and the measurements.
 
         Args:
             agents: New agents: the structure of what was saved, and the result if nothing was.
             measured: Measurements ``[points, lanes]``, empty.
         """
-        points = self._state.latest
-        if points is None:
+        updates = self._state.latest
+        if updates is None:
             return 0, agents, measured
         restored = self._state.restore({"agents": _raw(agents), "measured": measured})
         # Copied: what is restored may be read-only.
         found = {name: np.array(value) for name, value in restored["measured"].items()}
-        return points, jax.tree.map(_typed, agents, restored["agents"]), found
+        return updates, jax.tree.map(_typed, agents, restored["agents"]), found
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last time is long enough ago to write again."""
+        long_ago = time.monotonic() - self._saved >= SAVE_INTERVAL_S
+        return long_ago and self._state.is_affordable
 
     def save(
-        self, points: int, agents: Tree, measured: dict[str, np.ndarray], at_once: bool = False
+        self, updates: int, agents: Tree, measured: dict[str, np.ndarray], at_once: bool = False
     ) -> None:
-        """Write the state if the last time is long enough ago, or if there is no other chance.
+        """Write the state if that is due, or if there is no other chance.
 
         Args:
-            points: Points done.
+            updates: Updates done.
             agents: The agents.
             measured: Measurements ``[points, lanes]``.
             at_once: Whether it cannot wait: the batch is done, or the job has to stop.
         """
-        if at_once or time.monotonic() - self._saved >= SAVE_INTERVAL_S:
-            self._state.save(points, {"agents": _raw(agents), "measured": measured})
+        if at_once or self.is_due:
+            self._state.save(updates, {"agents": _raw(agents), "measured": measured})
             self._saved = time.monotonic()
 
     def discard(self) -> None:

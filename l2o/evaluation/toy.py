@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -60,9 +61,13 @@ class ToyLifetime:
 
         return jax.vmap(one)(values, keys)
 
-    @functools.partial(jax.jit, static_argnums=(0, 1, 4))
     def advance(
-        self, program: Program, values: Tree, state: ToyState, updates: int
+        self,
+        program: Program,
+        values: Tree,
+        state: ToyState,
+        updates: int,
+        pause: Callable[[], bool] | None = None,
     ) -> tuple[ToyState, dict[str, jax.Array]]:
         """Train for some updates.
 
@@ -71,12 +76,16 @@ class ToyLifetime:
             values: Per lane.
             state: The agents.
             updates: How many, static.
+            pause: Not asked: all of them are one program.
 
         Returns:
             The agents, and per lane ``return`` (mean over the episodes that finished meanwhile,
             NaN if none did) and ``episodes``, float32 ``[L]``.
         """
+        return self._advance(program, values, state, updates)
 
+    @functools.partial(jax.jit, static_argnums=(0, 1, 4))
+    def _advance(self, program: Program, values: Tree, state: ToyState, updates: int) -> tuple:
         def learn(
             values: Tree,
             progress: jax.Array,

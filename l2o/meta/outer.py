@@ -147,6 +147,8 @@ class MetaTrainer:
         for loop, population, k in zip(
             self.loops, state.populations, jax.random.split(key, len(self.loops)), strict=True
         ):
+            # One task after the other: in any other order the memory of several is needed at once.
+            population, gradients = jax.lax.optimization_barrier((population, gradients))
             seen = self.estimator.estimate(loop, shared, population, k, sigma, self.devices)
             gradients.append(self._rescale(loop.task.weight, seen.gradient))
             populations.append(seen.state)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 import l2o
 from l2o.agents.a2c import A2CHyperparameters, Batch, lambda_returns, sample_action
+from l2o.agents.networks import Convolution
 from l2o.agents.ppo import PPO
 from l2o.agents.ppo_settings import PPOSettings
 from l2o.agents.vectorize import on_tree, ravel, unravel_like
@@ -126,6 +128,19 @@ def test_a2c_loss_gradient(timeout_terminates, reward_scale):
         np.testing.assert_allclose(
             gradient[head]["bias"], cotangent.sum((0, 1)), rtol=1e-3, atol=1e-4
         )
+
+
+def test_the_convolution_is_that_of_flax():
+    x = jax.random.normal(jax.random.key(0), (3, 2, 5, 12, 14))
+    ours, flax = Convolution(16), nn.Conv(16, (2, 2), padding="VALID")
+    params = ours.init(jax.random.key(1), x)
+    bias = jax.random.normal(jax.random.key(2), (16,))
+    params = {"params": params["params"] | {"bias": bias}}
+    channels_last = jnp.moveaxis(x, -3, -1)
+    shapes = jax.tree.map(jnp.shape, flax.init(jax.random.key(1), channels_last))
+    assert jax.tree.map(jnp.shape, params) == shapes
+    expected = flax.apply(params, channels_last)
+    np.testing.assert_allclose(ours.apply(params, x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a2c_learns_catch():
@@ -273,6 +288,16 @@ class TestPPO:
         count = state.normalizer.count
         seen = np.asarray(getattr(count, "lo", count))  # Brax counts in two words
         assert (seen == 3 * probe.lifetime.steps_per_update).all()
+
+    @pytest.mark.parametrize("name", ["classical", "learned"])
+    def test_a_pause_between_two_updates_changes_nothing(self, probe, name):
+        program, start = probe.programs[name], probe.start[name]
+        first, nothing = probe.lifetime.advance(*program, start, 3, pause=lambda: True)
+        assert nothing is None and first.update.tolist() == [1, 1, 1]
+        state, measured = probe.lifetime.advance(*program, first, 2, pause=lambda: False)
+        whole, expected = probe.end[name]
+        np.testing.assert_array_equal(state.params, whole.params)
+        np.testing.assert_array_equal(measured["return"], expected["return"])
 
     def test_a_policy_that_does_nothing_is_scored_alike_by_equal_seeds(self, probe):
         state = probe.start["classical"]

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,34 @@ def test_bad_usage(cli, argv):
     with pytest.raises(SystemExit) as stop:
         cli(*argv)
     assert stop.value.code == 2
+
+
+OFF = "--xla_gpu_deterministic_ops=false"
+
+
+@pytest.mark.parametrize(
+    ("stage", "gpu", "flags", "expected"),
+    [
+        ("meta-train", True, "", "--xla_gpu_deterministic_ops=true"),
+        ("meta-train", True, "--xla_a=1", "--xla_a=1 --xla_gpu_deterministic_ops=true"),
+        ("meta-train", True, OFF, OFF),
+        ("meta-train", False, "", ""),
+        ("evaluate", True, "", ""),
+    ],
+)
+def test_meta_training_is_deterministic_on_a_gpu(
+    cli, tmp_path, monkeypatch, stage, gpu, flags, expected
+):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    if gpu:  # what JAX's builds for a GPU install into
+        (tmp_path / "site" / "jax_plugins").mkdir(parents=True)
+        monkeypatch.syspath_prepend(tmp_path / "site")
+    arguments = {
+        "meta-train": ["--config", "no.yaml"],
+        "evaluate": ["--task=no", "--optimizer=adam", "--learning-rate=1", "--updates=1"],
+    }
+    assert cli(stage, *arguments[stage], "--out", "out")[0] == 2
+    assert os.environ["XLA_FLAGS"] == expected
 
 
 def test_config_command(cli, tmp_path):

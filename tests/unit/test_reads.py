@@ -191,7 +191,7 @@ def start(lifetime, optimizer, learning_rate=1.0, lanes=2):
 
 
 # What is below jit remembers what it traced and is compiled with all optimisations.
-ADVANCE, LEARN = ToyLifetime.advance.__wrapped__, PPOLifetime._learn.__wrapped__
+ADVANCE, LEARN = ToyLifetime._advance.__wrapped__, PPOLifetime._learn.__wrapped__
 
 
 @functools.cache

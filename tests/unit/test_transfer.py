@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -106,7 +107,7 @@ class Measuring:
     def init(self, program, values, keys, updates):
         return np.zeros(len(keys))
 
-    def advance(self, program, values, state, updates):
+    def advance(self, program, values, state, updates, pause):
         self.points += 1
         return state, {"return": state, "episodes": 1, "peak_bytes": 1000 + self.points}
 
@@ -130,6 +131,54 @@ def test_what_points_took_before_a_stop_is_kept(tmp_path):
     assert [timing.peak_bytes for timing in timings] == [1001, 1002, 1001, 1002]
     assert all(timing.seconds >= 0 for timing in timings)
     assert [timing.lanes for timing in timings] == [2, 2, 1, 1]
+
+
+class Slow(Measuring):
+    """Agents that stop between any two updates if they are asked to, and remember every one."""
+
+    class State(NamedTuple):
+        update: np.ndarray
+        seen: np.ndarray
+
+    def init(self, program, values, keys, updates):
+        return self.State(np.zeros(len(keys), np.int32), np.zeros((len(keys), updates)))
+
+    def advance(self, program, values, state, updates, pause):
+        for left in range(updates)[::-1]:
+            self.points += 1
+            seen = state.seen.copy()
+            seen[:, state.update[0]] += 1
+            state = self.State(state.update + 1, seen)
+            if pause() and left:
+                return state, None
+        return state, {"return": state.seen.sum(axis=1), "episodes": 1}
+
+
+def test_a_point_can_be_interrupted(tmp_path):
+    """As it must be where it takes longer than a cluster waits between SIGTERM and SIGKILL."""
+
+    def learn(lifetime):
+        timings = []
+        state, budget = Resume(tmp_path / "state", 0), Budget(10, 2, 2)
+        curves = evaluate("catch", lifetime, CANDIDATES[:2], [0], budget, None, state, timings)
+        return curves, timings
+
+    class Told(Slow):
+        def advance(self, program, values, state, updates, pause):
+            def pause_too():
+                if self.points == 7:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return pause()
+
+            return super().advance(program, values, state, updates, pause_too)
+
+    first, second = Told(), Slow()
+    with pytest.raises(Interrupted):
+        learn(first)
+    curves, timings = learn(second)
+    assert (first.points, second.points) == (7, 3)
+    assert curves["return"].tolist() == [5, 10, 5, 10]
+    assert len(timings) == 2 and all(timing.seconds > 0 for timing in timings)
 
 
 def test_other_settings_start_again(lifetime, tmp_path, monkeypatch):
