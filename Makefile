@@ -37,7 +37,7 @@ bench: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1  # as the workflow sets i
 bench: $(ready)  ## Measure speed and print the numbers
 	@for file in tests/benchmarks/[!_]*.py; do echo "$$file"; $(bin)/python "$$file" $(ARGS) || exit; done
 
-fault-drill: $(ready)  ## Break a small pipeline in every way of docs/faults.md (ARGS=--short: two minutes)
+fault-drill: $(ready)  ## Break a small pipeline in every way of docs/faults.md (ARGS=--short: a part)
 	$(bin)/python -m tests.drill $(ARGS)
 
 ui: $(ready)  ## Browse the runs in MLflow, on this machine only (PORT=5000)

@@ -3,6 +3,7 @@
 import errno
 import random
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -231,6 +232,28 @@ def test_a_full_disk_is_noticed_before_a_checkpoint_is_begun(tmp_path, monkeypat
     assert not list((tmp_path / "state" / "state").iterdir())
     state.save(4, STATE | {"step": np.array(4)})
     assert reopened(tmp_path / "state") == 4
+
+
+def test_checkpoints_that_take_long_are_made_less_often(tmp_path, monkeypatch):
+    now = [0.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("l2o.checkpoint.time", clock)
+    state = ResumeState(tmp_path / "state", {"seed": 0})
+    write = state._manager.save
+
+    def slow(step, **kwargs):
+        now[0] += {1: 0.9, 2: 4.0}[step]
+        return write(step, **kwargs)
+
+    monkeypatch.setattr(state._manager, "save", slow)
+    state.save(1, STATE)
+    assert state.is_affordable  # it took less than a second
+    state.save(2, STATE)
+    assert not state.is_affordable  # 5% of the time since 0.9 s
+    now[0] = 80.8
+    assert not state.is_affordable
+    now[0] = 81.0
+    assert state.is_affordable
 
 
 def test_killed_while_the_folder_was_claimed(tmp_path):
