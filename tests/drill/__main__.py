@@ -116,7 +116,7 @@ def _chosen(checks: list[tuple], word: str) -> list[tuple]:
 def main() -> int:
     """Run the drill; print what was seen; return 1 if anything did not hold."""
     parser = argparse.ArgumentParser(prog="fault-drill", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="one or two minutes, not seven")
+    parser.add_argument("--short", action="store_true", help="one or two minutes, not ten")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
     parser.add_argument("--only", default="", metavar="WORD", help="faults with it in their name")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work there, and leave all of it")

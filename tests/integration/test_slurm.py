@@ -114,16 +114,41 @@ def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path, simple_cluste
     assert differences(local.folder / out, clone.folder / out) == []
 
 
+def set_site(profile, **values):
+    """Edit the lines at the top of the profile, as its users do."""
+    text = profile.read_text()
+    for name, value in values.items():
+        text, found = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", text, flags=re.MULTILINE)
+        assert found == 1, name
+    profile.write_text(text)
+
+
 @pytest.mark.skipif(NO_ACCOUNTS is not None, reason=str(NO_ACCOUNTS))
-def test_the_profile_uses_the_accounts(tmp_path):
+def test_the_profile_uses_the_accounts_and_asks_for_gpus(tmp_path):
     """With accounting the profile asks it about jobs, and reports their efficiency."""
-    target = "results/smoke/baselines/catch/run.json"
+    results = "results/smoke"
+    targets = (
+        f"{results}/baselines/catch/run.json",
+        f"{results}/analysis/recordings/digits/run.json",
+    )
     with cluster("accounting"):
         clone = Clone(tmp_path / "clone")
-        assert clone.start(target, *PROFILE, *SMOKE).wait(300) == 0, clone.said()
-        fields = "--format=Account,State,AllocCPUS,Comment%100"
+        set_site(
+            clone.folder / "slurm/config.yaml",
+            account="lab",
+            partition="main",
+            gpu_partition="accelerated",
+            gpus=1,
+            gpu_model="a100",
+        )
+        assert clone.start(*targets, *PROFILE, *SMOKE).wait(300) == 0, clone.said()
+        fields = "--format=Account,Partition,State,AllocCPUS,Comment%100,ReqTRES%100"
         command = ["sacct", "-X", "--noheader", "--parsable2", fields]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["lab|COMPLETED|8|rule_baselines_task_wildcards_catch"]
+    jobs = {line.split("|")[4]: line for line in done.stdout.splitlines()}
+    trains = "rule_baselines_task_wildcards_catch"
+    records = "rule_record_source_wildcards_digits"
+    assert jobs[trains].startswith("lab|accelerated|COMPLETED|8|") and "a100=1" in jobs[trains]
+    assert jobs[records].startswith("lab|main|COMPLETED|2|") and "gpu" not in jobs[records]
     (report,) = (clone.folder / "results").glob("efficiency_report_*.csv")
-    assert pd.read_csv(report)["RuleName"].tolist() == ["rule_baselines_task_wildcards_catch"]
+    assert {trains, records} == set(pd.read_csv(report)["RuleName"])
