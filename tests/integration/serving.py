@@ -78,13 +78,18 @@ class Server:
         return self._process.wait(30)
 
     def processes(self) -> list[psutil.Process]:
-        """All that was started."""
-        return psutil.Process(self._process.pid).children(recursive=True)
+        """All that was started and has not ended, as some does after moments; with `info`."""
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.info = process.as_dict(["name", "cmdline", "net_connections"])
+                found.append(process)
+        return found
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Let it accept connections and answer none."""
-        stopped = [p for p in self.processes() if "python" in p.name()]
+        stopped = [p for p in self.processes() if "python" in p.info["name"]]
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
         try:

@@ -118,12 +118,12 @@ def test_nobody_comes_in_without_the_password(server):
 
 def test_it_keeps_to_this_machine_and_keeps_its_secrets(server):
     processes = server.processes()
-    names = " ".join(process.name() for process in processes)
+    names = " ".join(process.info["name"] for process in processes)
     assert "postgres" in names
     listening = {
         connection.laddr.ip
         for process in processes
-        for connection in process.net_connections("inet")
+        for connection in process.info["net_connections"]
         if connection.status == "LISTEN"
     }
     assert listening == {"127.0.0.1"}
@@ -132,7 +132,7 @@ def test_it_keeps_to_this_machine_and_keeps_its_secrets(server):
         for name in ("password", "database-password", "secret-key")
     ]
     assert len(set(secrets)) == 3 and all(len(secret) >= 32 for secret in secrets)
-    lines = [" ".join(process.cmdline()) for process in processes]
+    lines = [" ".join(process.info["cmdline"]) for process in processes]
     logs = [path.read_text() for path in server.folder.glob("*.log")]
     for text in [*lines, *logs]:
         assert not any(secret in text for secret in secrets)
