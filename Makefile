@@ -25,7 +25,7 @@ test: $(ready)  ## Run the unit and workflow tests (ARGS="-k name")
 	  tests/unit tests/workflow $(ARGS)
 
 integration: $(ready)  ## Test with real Slurm, MLflow server and browser (Debian packages: .ci/packages)
-	$(bin)/pytest -rsP -n 2 --dist loadfile --no-loadscope-reorder tests/integration $(ARGS)
+	$(bin)/pytest -rsP -n 2 --dist loadfile tests/integration $(ARGS)
 
 lint: $(ready)  ## Check style and formatting of the package and the workflow
 	$(bin)/ruff check

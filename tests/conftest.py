@@ -3,8 +3,6 @@
 from pathlib import Path
 
 LONGEST = (
-    "test_slurm",
-    "test_mlflow_server",
     "test_dag",
     "test_meta",
     "test_kills",

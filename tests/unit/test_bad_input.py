@@ -17,7 +17,7 @@ from l2o.cli import build_parser, main
 from l2o.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "config"
-EXAMPLES = 100
+EXAMPLES = 150
 drill = settings(
     max_examples=EXAMPLES,
     deadline=None,
