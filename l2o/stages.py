@@ -82,7 +82,7 @@ def upstream_version(config: Config, stage: str, name: str = "") -> str:
     Args:
         config: The configuration.
         stage: The stage.
-        name: Which of its jobs, see :func:`settings_version`.
+        name: Which of its jobs, see :func:`settings_version`; of a level its recipe is enough.
     """
     jobs = sorted(_ancestors(config, (stage, name)))
     return _digest([[*job, settings_version(config, *job), code_version(job[0])] for job in jobs])

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from tests.drill.compare import differences
-from tests.drill.place import Ended, Place, kill_all
+from tests.drill.place import Ended, Place, kill_all, wait_for
 from tests.drill.stages import STAGES, program
 from tests.drill.verdicts import SkipError, check
 
@@ -186,7 +186,7 @@ def two_trainings(place: Place, whole: Place) -> str:
     state = place.results / ".state" / STAGES["meta_train"].state
     first = place.start(program("meta_train"))
     try:
-        _wait_for(lambda: (state / "fingerprint.json").exists(), first)
+        wait_for(lambda: (state / "fingerprint.json").exists(), first, 60)
         second = place.run(program("meta_train"))
         output, _ = first.communicate(timeout=200)
     finally:
@@ -209,7 +209,7 @@ def two_pipelines(place: Place, whole: Place) -> str:
     first = place.start(command)
     try:
         locks = place.folder / ".snakemake" / "locks"
-        _wait_for(lambda: locks.is_dir() and any(locks.iterdir()), first)
+        wait_for(lambda: locks.is_dir() and any(locks.iterdir()), first, 60)
         second = place.run(command)
         output, _ = first.communicate(timeout=200)
     finally:
@@ -218,15 +218,6 @@ def two_pipelines(place: Place, whole: Place) -> str:
     assert first.returncode == 0, output[-500:]
     _assert_same(whole, place.results)
     return f"the second: exit {second.code}, 'cannot be locked'; the first undisturbed"
-
-
-def _wait_for(there: object, process: subprocess.Popen) -> None:
-    for _ in range(600):
-        if there():
-            return
-        assert process.poll() is None, process.communicate()[0][-500:]
-        time.sleep(0.1)
-    raise AssertionError("it did not start within a minute")
 
 
 def _forget(place: Place, stage: str) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +91,16 @@ class Place:
         finally:
             kill_all(process)
             process.communicate()
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen, seconds: float) -> object:
+    """Return the first true value, or fail when the process ends or time is over."""
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert process.poll() is None, f"it has ended: {str(process.communicate())[-800:]}"
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.2)
+    return found
 
 
 def kill_all(process: subprocess.Popen) -> None:

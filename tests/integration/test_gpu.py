@@ -4,37 +4,31 @@ Needs neither Snakemake nor MLflow. Where there is a GPU, the unit tests run on 
 """
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
 import pandas as pd
 import pytest
-import yaml
 
 from l2o.history import SYSTEM
 from l2o.interrupts import EXIT_CODE
+from tests.drill.place import wait_for
+from tests.unit.killing import Workplace, record
 
 pytestmark = pytest.mark.skipif(
     jax.default_backend() == "cpu", reason="needs a GPU and JAX's build for it"
 )
-STEPS, INTERVAL = 120, 20
-RECIPE = {
+INTERVAL = 20
+CHANGES = {  # of the recipe of the other tests with kills
     "optimizer": {"name": "optim4rl_b"},
-    "tasks": [{"task": "small_dense_short", "learning_rate": 0.01}],
     "agents": 64,
     "environments": 1,
     "unroll": 4,
-    "outer_steps": STEPS,
-    "resets": "staggered",
+    "outer_steps": 120,
     "reset_interval": 12,
-    "objective": "actor",
     "meta_learning_rate": 0.003,
-    "meta_grad_clip": 1.0,
     "log_interval": 5,
     "checkpoint_interval": INTERVAL,
 }
@@ -44,18 +38,15 @@ class Job:
     """`l2o meta-train` in processes that share the GPU with others."""
 
     def __init__(self, folder: Path, **changes):
-        self.out, self.recipe = folder / "out", folder / "recipe.yaml"
-        self.recipe.write_text(yaml.safe_dump(RECIPE | changes))
+        self.place, self.out = Workplace(folder), folder / "out"
+        self.command = self.place.command("out", **CHANGES | changes)
 
     def start(self) -> subprocess.Popen:
-        command = [sys.executable, "-m", "l2o.cli", "meta-train", "--config", str(self.recipe)]
-        environment = os.environ | {
+        environment = self.place.environment | {
             "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.5",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         }
-        return subprocess.Popen(
-            [*command, "--out", str(self.out)], env=environment, stderr=subprocess.PIPE, text=True
-        )
+        return subprocess.Popen(self.command, env=environment, stderr=subprocess.PIPE, text=True)
 
     def run(self) -> tuple[int, str]:
         process = self.start()
@@ -65,11 +56,7 @@ class Job:
     def run_until_checkpoint(self, number: int) -> int:
         """Start it, and send a signal once there is a checkpoint; return its exit code."""
         process, states = self.start(), self.out / ".state" / "state"
-        for _ in range(4000):
-            if process.poll() is not None or any(path.name.isdigit() for path in states.glob("*")):
-                break
-            time.sleep(0.1)
-        assert process.poll() is None, process.communicate()[1][-800:]
+        wait_for(lambda: any(path.name.isdigit() for path in states.glob("*")), process, 400)
         process.send_signal(number)
         process.communicate(timeout=100)
         return process.returncode
@@ -78,9 +65,6 @@ class Job:
         files = (self.out / "checkpoints").iterdir()
         weights = {path.name: path.read_bytes() for path in files}
         return weights, pd.read_parquet(self.out / "metrics.parquet")
-
-    def record(self) -> dict:
-        return json.loads((self.out / "run.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +82,14 @@ def test_a_job_that_was_stopped_ends_alike(tmp_path, whole, number, code):
     job = Job(tmp_path)
     assert job.run_until_checkpoint(number) == code
     assert job.run()[0] == 0
-    assert job.record()["resumed_from"] >= INTERVAL
+    assert record(job.out)["resumed_from"] >= INTERVAL
     for found, expected in zip(job.results()[0].items(), whole.results()[0].items(), strict=True):
         assert found == expected, f"{found[0]} differs"
     pd.testing.assert_frame_equal(job.results()[1], whole.results()[1], check_exact=True)
 
 
 def test_the_gpu_is_in_the_records(whole):
-    device = whole.record()["device"]
+    device = record(whole.out)["device"]
     assert device["platform"] == "gpu" and device["peak_memory_bytes"] > 1e6
     lines = [json.loads(line) for line in (whole.out / SYSTEM).read_text().splitlines()]
     seen = lines[-1]["metrics"]

@@ -223,6 +223,7 @@ def test_jobs_outlive_the_server(server, results):
         time.sleep(OUTAGE)
         meanwhile = steps() - reached
         assert meanwhile > 10 * OUTAGE, "the job waits for the server"
+        wait_for(lambda: steps() > reached + 60)
     print(f"no answer for {OUTAGE:g} s: the job logged {meanwhile} steps meanwhile")
     wait_for(lambda: delivered_steps(server, folder) > reached + 60)
 

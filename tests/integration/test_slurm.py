@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from tests.drill.compare import differences
+from tests.drill.place import wait_for
 from tests.integration.slurm.place import (
     ACCOUNTING,
     PROFILE,
@@ -22,7 +23,6 @@ from tests.integration.slurm.place import (
     cluster,
     missing,
     queue,
-    wait_for,
 )
 
 LONG = Path(__file__).parent / "slurm" / "long.yaml"

@@ -432,8 +432,8 @@ UPSTREAM = [
     ("tune", ""),
     ("transfer", ""),
     ("transfer_summary", ""),
-    ("level", "linear/"),
-    ("level", "open_public/"),
+    ("level", "linear"),
+    ("level", "open_public"),
     ("ablate", "inductive_bias"),
     ("score_sweep", "meta_learning_rate"),
     ("identity", "digits"),
@@ -449,7 +449,7 @@ ABLATION = "ablate inductive_bias"
     [
         ("transfer.seeds", 5, {"transfer_summary", ABLATION}),
         ("transfer.ppo.epochs", 2, {"transfer", "transfer_summary", ABLATION}),
-        ("recipes.linear.unroll", 4, {"level linear/", ABLATION} | TUNED),
+        ("recipes.linear.unroll", 4, {"level linear", ABLATION} | TUNED),
         ("evaluation_seeds", 4, {ABLATION}),
         ("select.seeds", 4, TUNED),
         ("baselines.tuning_seeds", 2, {"select", ABLATION, SCORES} | TUNED),
@@ -474,7 +474,7 @@ def test_upstream_version_follows_code(monkeypatch):
     before = {job: upstream_version(build(), *job) for job in UPSTREAM}
     monkeypatch.setattr(stages, "code_version", lambda stage: f"{stage} edited")
     changed = {job for job in UPSTREAM if upstream_version(build(), *job) != before[job]}
-    assert changed == set(UPSTREAM) - {("level", "open_public/")}
+    assert changed == set(UPSTREAM) - {("level", "open_public")}
 
 
 def test_code_version():

@@ -16,7 +16,7 @@ rule level:
         settings=lambda wildcards: settings_version(
             CFG, "level", f"{wildcards.recipe}/{wildcards.where}"
         ),
-        upstream=lambda wildcards: upstream_version(CFG, "level", f"{wildcards.recipe}/"),
+        upstream=lambda wildcards: upstream_version(CFG, "level", wildcards.recipe),
         code=code_version("level"),
     message:
         "Evaluating {wildcards.recipe} on {wildcards.where}"

@@ -76,7 +76,7 @@ def get_meta_training(recipe):
 
 def get_ablation_runs(wildcards):
     ablation = CFG.ablations[wildcards.ablation]
-    levels = get_levels(ablation.recipes, ["toy", *ablation.tasks])
+    levels = get_ablation_levels(ablation)
     tasks = [*CFG.toy_evaluation_tasks, *ablation.tasks]
     return levels + get_run_records("baselines/{task}", task=tasks)
 
@@ -91,6 +91,10 @@ def get_compared_runs(recipe):
 
 def get_levels(recipes, places):
     return get_run_records("levels/{recipe}/{where}", recipe=recipes, where=places)
+
+
+def get_ablation_levels(ablation):
+    return get_levels(ablation.recipes, ["toy", *ablation.tasks])
 
 
 def get_places(recipe):
@@ -152,6 +156,5 @@ def get_all_runs(wildcards):
 
 
 def get_all_levels(wildcards):
-    ablations = [CFG.ablations[name] for name in CFG.usual_ablations]
-    levels = [get_levels(item.recipes, ["toy", *item.tasks]) for item in ablations]
+    levels = [get_ablation_levels(CFG.ablations[name]) for name in CFG.usual_ablations]
     return list(dict.fromkeys(record for records in levels for record in records))

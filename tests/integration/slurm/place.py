@@ -5,8 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,13 +96,3 @@ def queue() -> list[SlurmJob]:
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     fields = [(x[40:80].strip(), x[80:100].strip(), x[110:].strip(), x[100:110]) for x in lines]
     return [SlurmJob(i, state, comment, int(count)) for i, state, comment, count in fields]
-
-
-def wait_for(what: Callable[[], object], process: subprocess.Popen, seconds: float) -> object:
-    """Return the first true value, or fail when the process ends or time is over."""
-    until = time.monotonic() + seconds
-    while not (found := what()):
-        assert process.poll() is None, "the workflow has ended"
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.2)
-    return found
