@@ -10,8 +10,6 @@ from jax.flatten_util import ravel_pytree
 
 Tree = Any
 
-TORSOS = ("D32", "D256", "C16-D32")
-
 
 class Convolution(nn.Module):
     """A 2x2 convolution without padding, as flax's with these parameters, as one matrix product.

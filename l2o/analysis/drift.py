@@ -10,21 +10,20 @@ import numpy as np
 import pandas as pd
 
 from l2o.analysis.recorder import BINS, LOWEST, bin_of
-from l2o.analysis.tables import BIN_WIDTH, POPULATION_COLUMNS
-from l2o.failures import advising, lower
+from l2o.choices import RESETS
+from l2o.config.analysis import Drift
+from l2o.config.models import Config
 from l2o.files import write_table
+from l2o.jobs.failures import advising, lower
+from l2o.jobs.record import Run
 from l2o.meta.inner import InnerLoop, Shared
 from l2o.meta.objectives import OBJECTIVES
 from l2o.meta.population import Agents, make_schedule, phases
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
-from l2o.runs import Run
 from l2o.seeding import key_for
-from l2o.settings import Config
-from l2o.settings.analysis import Drift
+from l2o.statistics.columns.gradients import BIN_WIDTH, POPULATION_COLUMNS
 from l2o.tasks.registry import make_toy_agent
-
-SCHEMES = ("staggered", "synchronous", "random", "none")
 
 
 def drift(config: Config, out: Path) -> None:
@@ -48,9 +47,9 @@ def drift(config: Config, out: Path) -> None:
             optimizer, task, settings.environments, settings.unroll, OBJECTIVES["agent_loss"]
         )
         meta_params = optimizer.init_meta(key_for(0, "init_meta"))
-        progress = run.progress(len(SCHEMES) * settings.seeds * settings.outer_steps)
+        progress = run.progress(len(RESETS) * settings.seeds * settings.outer_steps)
         frames = []
-        for scheme in SCHEMES:
+        for scheme in RESETS:
             for seed in range(settings.seeds):
                 counts = _population(loop, meta_params, settings, scheme, seed)
                 frames.append(_table(counts, settings.every).assign(scheme=scheme, population=seed))

@@ -16,16 +16,16 @@ import optax
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from l2o.analysis.tables import IDENTITY_COLUMNS
+from l2o.config.analysis import Identity
+from l2o.config.models import Config
 from l2o.errors import ResultsError, unknown_name
 from l2o.files import AGAIN, write_table
-from l2o.optimizers import processing
-from l2o.optimizers.recurrent import gru, init_gru, init_mlp, mlp
+from l2o.jobs.record import Run
+from l2o.optimizers.parts import processing
+from l2o.optimizers.parts.recurrent import gru, init_gru, init_mlp, mlp
 from l2o.optimizers.weights import digest_of
-from l2o.runs import Run
 from l2o.seeding import key_for
-from l2o.settings import Config
-from l2o.settings.analysis import Identity
+from l2o.statistics.columns.gradients import IDENTITY_COLUMNS
 
 Tree = Any
 TOLERANCE = 0.1

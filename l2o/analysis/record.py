@@ -21,16 +21,16 @@ from l2o.analysis.recorder import (
     tensor_index,
     tensor_names,
 )
-from l2o.analysis.tables import BIN_WIDTH, PHASES, TENSOR_COLUMNS, TIME_COLUMNS
+from l2o.config.models import Config
 from l2o.errors import unknown_name
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.toy import ToyLifetime
-from l2o.failures import advising, lower
 from l2o.files import atomic_path, write_table
+from l2o.jobs.failures import advising, lower
+from l2o.jobs.record import Run
 from l2o.optimizers.weights import digest_of
-from l2o.runs import Run
 from l2o.seeding import key_for
-from l2o.settings import Config
+from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES, TENSOR_COLUMNS, TIME_COLUMNS
 from l2o.tasks.registry import TOY_TASKS
 
 Tree = Any

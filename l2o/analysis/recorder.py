@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from l2o.analysis.tables import BIN_WIDTH
 from l2o.evaluation.candidates import Program
+from l2o.statistics.columns.gradients import BIN_WIDTH
 
 Tree = Any
 

@@ -13,8 +13,8 @@ from l2o.cli.comparisons import add_comparisons
 from l2o.cli.tools import add_tools
 from l2o.cli.workflow import add_stages
 from l2o.errors import L2OError
-from l2o.failures import explain
-from l2o.interrupts import EXIT_CODE, Interrupted, end_at_once
+from l2o.jobs.failures import explain
+from l2o.jobs.interrupts import EXIT_CODE, Interrupted, end_at_once
 from l2o.redaction import redact_tracebacks
 
 _BIT_FOR_BIT = ("meta-train", "sweep")

@@ -22,7 +22,7 @@ def _add_record(stages: argparse._SubParsersAction) -> None:
 
 def _record(args: argparse.Namespace) -> None:
     from l2o.analysis.record import record
-    from l2o.config import load
+    from l2o.config.files import load
 
     record(load(args.config), args.source, args.out)
 
@@ -36,7 +36,7 @@ def _add_drift(stages: argparse._SubParsersAction) -> None:
 
 def _drift(args: argparse.Namespace) -> None:
     from l2o.analysis.drift import drift
-    from l2o.config import load
+    from l2o.config.files import load
 
     drift(load(args.config), args.out)
 
@@ -51,7 +51,7 @@ def _add_study(stages: argparse._SubParsersAction) -> None:
 
 
 def _study(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
     from l2o.report.gradient_studies import study
 
     drift = args.drift or args.recordings.parent / "drift"
@@ -69,7 +69,7 @@ def _add_identity(stages: argparse._SubParsersAction) -> None:
 
 def _identity(args: argparse.Namespace) -> None:
     from l2o.analysis.identity import identity
-    from l2o.config import load
+    from l2o.config.files import load
 
     identity(load(args.config), args.source, args.recordings, args.out)
 

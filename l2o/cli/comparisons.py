@@ -30,7 +30,7 @@ def _add_sweep(stages: argparse._SubParsersAction) -> None:
 
 
 def _sweep(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
 
     config = load(args.config)
     from l2o.meta.devices import use_devices
@@ -53,7 +53,7 @@ def _add_score_sweep(stages: argparse._SubParsersAction) -> None:
 
 
 def _score_sweep(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
     from l2o.evaluation.sweep import score_sweep
 
     score_sweep(load(args.config), args.sweep, args.runs, args.baselines, args.out)
@@ -72,7 +72,7 @@ def _add_level(stages: argparse._SubParsersAction) -> None:
 
 
 def _level(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
     from l2o.evaluation.levels import level
 
     level(load(args.config), args.recipe, args.where, args.runs, args.out)
@@ -92,7 +92,7 @@ def _add_ablate(stages: argparse._SubParsersAction) -> None:
 
 
 def _ablate(args: argparse.Namespace) -> None:
-    from l2o.config import load
-    from l2o.evaluation.ablate import ablate
+    from l2o.config.files import load
+    from l2o.statistics.effects import ablate
 
     ablate(load(args.config), args.name, args.levels, args.baselines, args.out)

@@ -77,7 +77,7 @@ def _add_import_weights(stages: argparse._SubParsersAction) -> None:
 
 
 def _import_weights(args: argparse.Namespace) -> None:
-    from l2o.importing import import_file
+    from l2o.optimizers.imports.files import import_file
 
     if args.learning_rate is not None and not args.learning_rate > 0:
         raise L2OError(f"--learning-rate: must be positive; got {args.learning_rate}.")

@@ -49,7 +49,7 @@ def _add_meta_train(stages: argparse._SubParsersAction) -> None:
 
 
 def _meta_train(args: argparse.Namespace) -> None:
-    from l2o.config import load, load_recipe
+    from l2o.config.files import load, load_recipe
 
     if args.recipe is None:
         recipe, name, scale = load_recipe(args.config), args.config.stem, "custom"
@@ -75,7 +75,7 @@ def _add_baselines(stages: argparse._SubParsersAction) -> None:
 
 
 def _baselines(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
     from l2o.evaluation.baselines import baselines
 
     baselines(load(args.config), args.task, args.out)
@@ -100,8 +100,8 @@ def _add_select(stages: argparse._SubParsersAction) -> None:
 
 
 def _select(args: argparse.Namespace) -> None:
-    from l2o.config import load
-    from l2o.evaluation.select import select
+    from l2o.config.files import load
+    from l2o.evaluation.selection import select
 
     select(load(args.config), args.series, args.baselines, args.out)
 
@@ -114,7 +114,7 @@ def _add_tune(stages: argparse._SubParsersAction) -> None:
 
 
 def _tune(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
     from l2o.evaluation.transfer import Sources, tune_for_transfer
 
     state = args.state or args.out / ".state"
@@ -141,7 +141,7 @@ def _add_transfer(stages: argparse._SubParsersAction) -> None:
 
 
 def _transfer(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
     from l2o.evaluation.transfer import Sources, transfer
 
     state = args.state or args.out / ".state"
@@ -160,7 +160,7 @@ def _add_transfer_summary(stages: argparse._SubParsersAction) -> None:
 
 
 def _transfer_summary(args: argparse.Namespace) -> None:
-    from l2o.config import load
+    from l2o.config.files import load
     from l2o.report.transfer_summary import transfer_summary
 
     transfer_summary(load(args.config), args.transfer, args.out)
@@ -215,7 +215,8 @@ def _add_config(stages: argparse._SubParsersAction) -> None:
 
 
 def _config(args: argparse.Namespace) -> None:
-    from l2o import config, config_keys
+    from l2o import config
+    from l2o.config import keys as config_keys
 
     if args.keys:
         print(config_keys.describe(), end="")

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from l2o.config.models import Config
 from l2o.evaluation.candidates import Candidate
 from l2o.evaluation.evaluate import evaluate, show_points
-from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.evaluation.tuning import tune
 from l2o.files import write_json, write_table
-from l2o.runs import Run
-from l2o.settings import Config
+from l2o.jobs.record import Run
+from l2o.statistics.returns import final_returns, summarize
 from l2o.tasks.registry import TOY_TASKS
 
 

@@ -3,10 +3,10 @@
 import dataclasses
 from pathlib import Path
 
+from l2o.config.models import Config
 from l2o.errors import CheckpointError
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.files import AGAIN, read_json, sha256
-from l2o.settings import Config
 
 
 def contenders(config: Config, selection: Path, meta_train: Path) -> list[Candidate]:

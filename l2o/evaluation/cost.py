@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from l2o.agents.ppo import PPO
+from l2o.agents.ppo.agent import PPO
 from l2o.agents.vectorize import RUN_ONCE
 from l2o.evaluation.candidates import Candidate, Program, families
 from l2o.evaluation.evaluate import Budget, Timing

@@ -15,10 +15,10 @@ import pandas as pd
 
 from l2o.evaluation.candidates import Candidate, Family, Program, families
 from l2o.evaluation.memory import less_memory, most_lanes
-from l2o.failures import advising
-from l2o.interrupts import Interrupted, postponed
-from l2o.progress import Progress
-from l2o.runs import Run
+from l2o.jobs.failures import advising
+from l2o.jobs.interrupts import Interrupted, postponed
+from l2o.jobs.progress import Progress
+from l2o.jobs.record import Run
 from l2o.seeding import key_for
 
 if TYPE_CHECKING:  # imports orbax, which most jobs do without
@@ -119,7 +119,7 @@ def evaluate(
 
     Returns:
         Learning curves, one row per candidate, seed and point; see
-        :data:`l2o.evaluation.statistics.CURVE_COLUMNS`.
+        :data:`l2o.statistics.returns.CURVE_COLUMNS`.
     """
     batches = [
         _Batch(family.program, lanes)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from l2o.evaluation.ablate import ELSEWHERE, STAGES, TOY
+from l2o.config.models import Config
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
-from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import write_table
-from l2o.runs import Run
+from l2o.jobs.record import Run
 from l2o.seeding import key_for
-from l2o.settings import Config
+from l2o.statistics.effects import ELSEWHERE, STAGES, TOY
+from l2o.statistics.returns import final_returns, summarize
 from l2o.tasks.registry import TOY_TASKS
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from l2o.errors import ConfigError
-from l2o.failures import lower
+from l2o.jobs.failures import lower
 
 LANES_VARIABLE = "L2O_LANES"
 """Environment variable: at most so many agents side by side. It changes no result."""

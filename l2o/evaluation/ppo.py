@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l2o.agents.ppo import PPO
+from l2o.agents.ppo.agent import PPO
 from l2o.agents.vectorize import RUN_ONCE, over_agents
 from l2o.evaluation.candidates import Program
 

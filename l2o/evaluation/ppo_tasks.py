@@ -4,11 +4,11 @@ import dataclasses
 
 import jax
 
-from l2o.agents.ppo_settings import PPOSettings
+from l2o.config.models import Transfer
+from l2o.config.ppo import PPOSettings
 from l2o.evaluation.evaluate import Budget
 from l2o.evaluation.memory import lanes_that_fit
 from l2o.evaluation.ppo import PPOLifetime
-from l2o.settings import Transfer
 from l2o.tasks.ppo_tasks import make_ppo
 from l2o.tasks.presets import preset
 

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from l2o.checkpoint import ResumeState
-from l2o.locks import release
+from l2o.jobs.locks import release
+from l2o.jobs.resume import ResumeState
 
 Tree = Any
 

@@ -2,15 +2,15 @@
 
 import argparse
 
-from l2o.config import parse
+from l2o.config.files import parse
+from l2o.config.models import ToyBudget
 from l2o.errors import ConfigError
 from l2o.evaluation.candidates import resolve
 from l2o.evaluation.evaluate import evaluate, show_points
-from l2o.evaluation.statistics import final_returns, summarize
 from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.files import write_table
-from l2o.runs import Run
-from l2o.settings import ToyBudget
+from l2o.jobs.record import Run
+from l2o.statistics.returns import final_returns, summarize
 from l2o.tasks.registry import toy_task
 
 

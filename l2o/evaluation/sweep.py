@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from l2o.config.models import Config
+from l2o.config.sweeps import Row, read_sweep, split_row
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
-from l2o.evaluation.select import score_checkpoints
+from l2o.evaluation.selection import score_checkpoints
 from l2o.files import write_json, write_table
-from l2o.runs import Run, plain
-from l2o.settings import Config
-from l2o.sweeps import Row, read_sweep, split_row
+from l2o.jobs.record import Run, plain
 
 
 def score_sweep(config: Config, name: str, runs: Path, baselines: Path, out: Path) -> None:

@@ -1,9 +1,9 @@
 """From configuration to lifetimes of agents on toy tasks."""
 
+from l2o.config.models import Config, ToyBudget
 from l2o.errors import ConfigError
 from l2o.evaluation.evaluate import Budget
 from l2o.evaluation.toy import ToyLifetime
-from l2o.settings import Config, ToyBudget
 from l2o.tasks.registry import make_toy_agent
 
 

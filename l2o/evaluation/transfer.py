@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from l2o.config.models import Config, Transfer
 from l2o.errors import unknown_name
 from l2o.evaluation.candidates import Candidate
 from l2o.evaluation.contenders import contenders, untuned, with_rates
@@ -15,13 +16,12 @@ from l2o.evaluation.ppo import PPOLifetime
 from l2o.evaluation.ppo_tasks import ppo_lifetime, ppo_settings
 from l2o.evaluation.random_policy import random_curves, random_returns
 from l2o.evaluation.resume import Resume
-from l2o.evaluation.statistics import best_learning_rates, final_returns, summarize
 from l2o.evaluation.tuning import TUNING_SEED, grid_finals, grid_table, rates_over_tasks
 from l2o.files import read_json, sha256, write_json, write_table
-from l2o.locks import hold
-from l2o.runs import Run
-from l2o.settings import Config, Transfer
-from l2o.stages import code_version
+from l2o.jobs.locks import hold
+from l2o.jobs.record import Run
+from l2o.jobs.versions import code_version
+from l2o.statistics.returns import best_learning_rates, final_returns, summarize
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from l2o.evaluation.candidates import Candidate
 from l2o.evaluation.evaluate import Budget, Lifetime, evaluate
-from l2o.evaluation.statistics import best_learning_rates, final_returns
+from l2o.statistics.returns import best_learning_rates, final_returns
 
 TUNING_SEED = 1_000_000
 """First seed used for tuning; no learning curve that is reported uses seeds this large."""
@@ -44,7 +44,7 @@ def grid_finals(
         **options: More of its arguments.
 
     Returns:
-        See :func:`l2o.evaluation.statistics.final_returns`.
+        See :func:`l2o.statistics.returns.final_returns`.
     """
     grid = [
         dataclasses.replace(candidate, learning_rate=rate)

@@ -4,6 +4,7 @@ import dataclasses
 
 import optax
 
+from l2o.config.models import MetaTask, Recipe
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
 from l2o.meta.inner import InnerLoop
@@ -11,7 +12,6 @@ from l2o.meta.objectives import get_objective
 from l2o.meta.outer import MetaTrainer, Start
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
-from l2o.settings import MetaTask, Recipe
 from l2o.tasks.registry import make_toy_agent
 
 

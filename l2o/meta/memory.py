@@ -1,7 +1,7 @@
 """What to lower where a population does not fit memory."""
 
-from l2o.failures import lower
-from l2o.settings import Recipe
+from l2o.config.models import Recipe
+from l2o.jobs.failures import lower
 
 
 def less_memory(recipe: Recipe, prefix: str = "") -> list[str]:

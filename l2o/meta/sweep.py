@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from l2o.config.models import Config
+from l2o.config.sweeps import Row, find_row, read_sweep
 from l2o.files import atomic_path, copy_folder, read_json
+from l2o.jobs.record import RECORD, plain
+from l2o.jobs.versions import code_version
 from l2o.meta.build import program_of
 from l2o.meta.train import Member, meta_train
-from l2o.runs import RECORD, plain
-from l2o.settings import Config
-from l2o.stages import code_version
-from l2o.sweeps import Row, find_row, read_sweep
 
 
 def sweep(

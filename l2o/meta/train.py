@@ -12,23 +12,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l2o import __version__, provenance
+from l2o import __version__
 from l2o.agents.vectorize import RUN_ONCE, count_parameters
-from l2o.checkpoint import ResumeState
+from l2o.config.models import Recipe
 from l2o.errors import L2OError
-from l2o.failures import advising
 from l2o.files import copy_folder, write_table
-from l2o.interrupts import Interrupted, postponed
+from l2o.jobs import provenance
+from l2o.jobs.failures import advising
+from l2o.jobs.interrupts import Interrupted, postponed
+from l2o.jobs.processes import anywhere, copy_everywhere, everywhere, is_writer
+from l2o.jobs.record import Run, read_history
+from l2o.jobs.resume import ResumeState
+from l2o.jobs.versions import code_version
 from l2o.meta.build import build_trainer, starting_point
 from l2o.meta.devices import over_devices
 from l2o.meta.memory import less_memory
 from l2o.meta.outer import MetaState, MetaTrainer
 from l2o.optimizers.weights import save_weights
-from l2o.processes import anywhere, copy_everywhere, everywhere, is_writer
-from l2o.runs import Run, read_history
 from l2o.seeding import key_for
-from l2o.settings import Recipe
-from l2o.stages import code_version
 
 Tree = Any
 _LICENCE = "Apache-2.0"  # of this package, and of what its recipes make

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from l2o.errors import MissingInputError
-from l2o.optimizers import processing
-from l2o.optimizers.blocks import in_blocks
-from l2o.optimizers.dormancy import dormancy
-from l2o.optimizers.layers import describe
+from l2o.optimizers.parts import processing
+from l2o.optimizers.parts.blocks import in_blocks
+from l2o.optimizers.parts.dormancy import dormancy
+from l2o.optimizers.parts.layers import describe
 
 Tree = Any
 

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.optimizers.accumulators import (
+from l2o.optimizers.bases.leaf_wise import Inputs, LeafWise
+from l2o.optimizers.parts.accumulators import (
+    GROUPS,
     Accumulators,
     Features,
     accumulate,
@@ -17,13 +19,11 @@ from l2o.optimizers.accumulators import (
     normalised,
     usual_decays,
 )
-from l2o.optimizers.feature_mlp import feature_mlp, init_grouped_mlp, join_groups
-from l2o.optimizers.leaf_wise import Inputs, LeafWise
-from l2o.optimizers.packing import Packing
-from l2o.optimizers.paths import path_name
+from l2o.optimizers.parts.feature_mlp import feature_mlp, init_grouped_mlp, join_groups
+from l2o.optimizers.parts.packing import Packing
+from l2o.optimizers.parts.paths import path_name
 
 Tree = Any
-GROUPS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)  # channels of the 14 kinds of input
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from l2o.optimizers import processing
 from l2o.optimizers.base import (
     LearnedOptimizer,
     check_grad_clip,
@@ -18,9 +17,10 @@ from l2o.optimizers.base import (
     require_params,
     unravel,
 )
-from l2o.optimizers.dormancy import dormancy
-from l2o.optimizers.layers import Leaf, describe
-from l2o.optimizers.recurrent import gru
+from l2o.optimizers.parts import processing
+from l2o.optimizers.parts.dormancy import dormancy
+from l2o.optimizers.parts.layers import Leaf, describe
+from l2o.optimizers.parts.recurrent import gru
 
 Tree = Any
 
@@ -49,8 +49,8 @@ class OPEN(LearnedOptimizer):
     parameters of the tree, ``u = step_mult o0 exp(exp_mult o1) + step_mult o2 e``; a critic gets no
     noise.
 
-    Networks and layers are read off the paths of the leaves; see :mod:`l2o.optimizers.layers`. A
-    tree without a critic is one network with noise.
+    Networks and layers are read off the paths of the leaves; see
+    :mod:`l2o.optimizers.parts.layers`. A tree without a critic is one network with noise.
 
     The parameters are inputs, so ``update`` needs ``params``. It reads these extra arguments:
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from l2o.optimizers import processing
 from l2o.optimizers.base import Clock, CoordinateWise, check_size
-from l2o.optimizers.recurrent import gru, init_gru, init_mlp, mlp
+from l2o.optimizers.parts import processing
+from l2o.optimizers.parts.recurrent import gru, init_gru, init_mlp, mlp
 
 Tree = Any
 
@@ -64,7 +64,7 @@ class Optim4RLA(_TwoNetworks):
     Attributes:
         processing: ``"sign_log"`` as published, or what feeds the same structure instead, the
             controls for gradient processing: ``"clip"`` (the clipped gradient and its square) or
-            another name in :data:`l2o.optimizers.processing.PAIRS`.
+            another name in :data:`l2o.optimizers.parts.processing.PAIRS`.
         grad_clip: Elementwise bound on the gradient; ``None`` for none.
         hidden_size: Units of each GRU.
         mlp_sizes: Hidden sizes of each MLP.

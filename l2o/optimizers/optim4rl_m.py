@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from l2o.optimizers.base import Clock, CoordinateWise
-from l2o.optimizers.recurrent import init_mlp, mlp
+from l2o.optimizers.parts.recurrent import init_mlp, mlp
 
 Tree = Any
 

@@ -5,12 +5,13 @@ from typing import Any
 from l2o.errors import ConfigError, unknown_name
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.celo2 import Celo2
+from l2o.optimizers.l2lgd2 import L2LGD2
+from l2o.optimizers.linear import LinearOptim
 from l2o.optimizers.open import OPEN
 from l2o.optimizers.optim4rl import Optim4RLA, Optim4RLB
 from l2o.optimizers.optim4rl_m import Optim4RLM
 from l2o.optimizers.small_fc import SmallFC
 from l2o.optimizers.star import Star
-from l2o.optimizers.structures import L2LGD2, LinearOptim
 from l2o.optimizers.velo import VeLO
 
 _LEARNED: dict[str, type[LearnedOptimizer]] = {

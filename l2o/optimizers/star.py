@@ -6,9 +6,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from l2o.optimizers.accumulators import Accumulators
-from l2o.optimizers.leaf_wise import Inputs
-from l2o.optimizers.small_fc import LearnedDecays
+from l2o.optimizers.bases.leaf_wise import Inputs
+from l2o.optimizers.bases.learned_decays import LearnedDecays
+from l2o.optimizers.parts.accumulators import Accumulators
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l2o.optimizers.accumulators import (
+from l2o.optimizers.bases.leaf_wise import Inputs, LeafWise
+from l2o.optimizers.parts.accumulators import (
+    GROUPS,
     Accumulators,
     Features,
     accumulate,
@@ -16,8 +18,7 @@ from l2o.optimizers.accumulators import (
     normalised_features,
     usual_decays,
 )
-from l2o.optimizers.celo2 import GROUPS
-from l2o.optimizers.feature_mlp import (
+from l2o.optimizers.parts.feature_mlp import (
     apply_kernel,
     init_grouped_mlp,
     init_kernel,
@@ -25,9 +26,8 @@ from l2o.optimizers.feature_mlp import (
     later_layers,
     split_kernel,
 )
-from l2o.optimizers.leaf_wise import Inputs, LeafWise
-from l2o.optimizers.loss_buffer import LossBuffer, init_loss_buffer, loss_features, observe
-from l2o.optimizers.packing import Packing
+from l2o.optimizers.parts.loss_buffer import LossBuffer, init_loss_buffer, loss_features, observe
+from l2o.optimizers.parts.packing import Packing
 
 Tree = Any
 _INPUTS = 30  # of the LSTM

@@ -23,7 +23,7 @@ from l2o.errors import CheckpointError, L2OError, unknown_name
 from l2o.files import atomic_path
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.classical import classical, list_classical
-from l2o.optimizers.paths import named_leaves
+from l2o.optimizers.parts.paths import named_leaves
 from l2o.optimizers.registry import list_optimizers, make_optimizer
 
 Tree = Any

@@ -8,7 +8,6 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from l2o.evaluation.statistics import FINAL_SHARE
 from l2o.files import write_table, write_text
 from l2o.report import compare, cost, gradient_tables, tables, text, transfer_tables
 from l2o.report.claim_table import claim_table
@@ -16,6 +15,7 @@ from l2o.report.claims import all_claims
 from l2o.report.drawings import save_drawings
 from l2o.report.load import load
 from l2o.report.results import Results
+from l2o.statistics.returns import FINAL_SHARE
 
 _GLOSSARY = (
     ("agent", "A policy and a value network, trained by A2C (toy tasks) or PPO (Brax)."),

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from l2o.analysis.tables import PHASES
+from l2o.environments import digits
 from l2o.report import compare
 from l2o.report.gradient_tables import accuracies
 from l2o.report.results import Results
 from l2o.report.text import optimizer_name
-from l2o.tasks import digits
+from l2o.statistics.columns.gradients import PHASES
 
 CLAIM_COLUMNS = {
     "claim": "what is claimed",

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from l2o.evaluation import nested
-from l2o.evaluation.ablate import by_run
-from l2o.evaluation.statistics import MIN_SEEDS, bootstrap_interval, final_returns, summarize
 from l2o.report.text import count, interval, number, optimizer_rank
+from l2o.statistics import nested
+from l2o.statistics.effects import by_run
+from l2o.statistics.returns import MIN_SEEDS, bootstrap_interval, final_returns, summarize
 
 _FEW = 3
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from l2o.jobs import Job
+from l2o.jobs.reading import Job
 from l2o.report.text import NOTHING, TIMES, count, duration, memory
 
 PHASES = ("import", "compile", "run")

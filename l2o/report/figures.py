@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from l2o.evaluation.statistics import bootstrap_interval
 from l2o.report.compare import MIN_SEEDS, in_order
 from l2o.report.style import (
     CHAMPION,
@@ -22,6 +21,7 @@ from l2o.report.style import (
     optimizer_lines,
 )
 from l2o.report.text import short_name
+from l2o.statistics.returns import bootstrap_interval
 
 _SIZE = (4.5, 3.1)
 _LABEL_GAP = 0.08

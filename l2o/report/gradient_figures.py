@@ -9,8 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from l2o.analysis.gradients import density, quantile
-from l2o.analysis.tables import BIN_WIDTH, PHASES
 from l2o.report.column import (
     Lines,
     axis_titles,
@@ -22,6 +20,8 @@ from l2o.report.column import (
     plain_curve,
 )
 from l2o.report.style import COLUMN, QUIET, Line, source_lines
+from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES
+from l2o.statistics.gradients import density, quantile
 
 _PHASE_LINES = {
     "beginning": Line("#7fb8de", (0, (1.5, 1.2))),
@@ -36,7 +36,7 @@ def magnitudes(histograms: pd.DataFrame) -> Figure:
     """Draw the density of log10 |g| in each phase, one panel per source.
 
     Args:
-        histograms: See :data:`l2o.analysis.tables.HISTOGRAM_COLUMNS`.
+        histograms: See :data:`l2o.statistics.columns.gradients.HISTOGRAM_COLUMNS`.
     """
     sources = list(dict.fromkeys(histograms["source"]))
     with matplotlib.rc_context(COLUMN):
@@ -79,7 +79,7 @@ def distances(table: pd.DataFrame) -> Figure:
     """Draw distances between phases, and between agents for comparison, a row each.
 
     Args:
-        table: See :data:`l2o.analysis.tables.DISTANCE_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.gradients.DISTANCE_COLUMNS`.
     """
     with matplotlib.rc_context(COLUMN):
         figure = column_figure(0.75 + 0.3 * table["compared"].nunique())
@@ -94,7 +94,7 @@ def autocorrelations(table: pd.DataFrame) -> Figure:
     """Draw how alike gradients some steps apart are, a column per measure, a row per phase.
 
     Args:
-        table: See :data:`l2o.analysis.tables.AUTOCORRELATION_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.gradients.AUTOCORRELATION_COLUMNS`.
     """
     lines = source_lines(dict.fromkeys(table["source"]))
     titles = {"cosine": "cosine", "correlation": "correlation of log |g|"}
@@ -122,7 +122,7 @@ def signals(table: pd.DataFrame) -> Figure:
     """Draw signal-to-noise ratio and noise scale along the lifetime.
 
     Args:
-        table: See :data:`l2o.analysis.tables.SIGNAL_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.gradients.SIGNAL_COLUMNS`.
     """
     lines = source_lines(dict.fromkeys(table["source"]))
     titles = {"snr": "signal-to-noise ratio", "noise_scale": "noise scale, examples"}
@@ -147,7 +147,7 @@ def drifts(table: pd.DataFrame) -> Figure:
     """Draw how far what is seen in meta-training is from all ages alike, a line per scheme.
 
     Args:
-        table: See :data:`l2o.analysis.tables.DRIFT_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.gradients.DRIFT_COLUMNS`.
     """
     lines = source_lines(dict.fromkeys(table["scheme"]))
     with matplotlib.rc_context(COLUMN):

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from l2o.analysis import gradients
-from l2o.analysis.tables import PHASES, POPULATION_COLUMNS, RECORDING_TABLES
+from l2o.config.models import Config
 from l2o.errors import unknown_name
 from l2o.files import read_table, write_table
+from l2o.jobs.record import Run
 from l2o.report import gradient_figures as figures
 from l2o.report import svg
 from l2o.report.svg import Drawing
-from l2o.runs import Run
-from l2o.settings import Config
+from l2o.statistics import gradients
+from l2o.statistics.columns.gradients import PHASES, POPULATION_COLUMNS, RECORDING_TABLES
 
 Tables = Mapping[str, pd.DataFrame]
 

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from l2o.evaluation.statistics import summarize
 from l2o.report.results import Gradients
 from l2o.report.tables import Row, Table
 from l2o.report.text import NOTHING, interval, number
+from l2o.statistics.returns import summarize
 
 PUBLISHED = {"none": 0.75, "sign_log": 0.90}
 """The paper's accuracies on the identity task, without and with gradient processing."""
@@ -48,7 +48,7 @@ def accuracies(identity: pd.DataFrame) -> pd.DataFrame:
     """Return mean accuracies on the agent that is left out, with intervals over networks.
 
     Args:
-        identity: See :data:`l2o.analysis.tables.IDENTITY_COLUMNS`.
+        identity: See :data:`l2o.statistics.columns.gradients.IDENTITY_COLUMNS`.
     """
     chosen = identity[identity["chosen"]]
     return summarize(chosen, ["source", "processing", "learning_rate"], "test")

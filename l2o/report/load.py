@@ -7,14 +7,11 @@ from typing import Any
 import pandas as pd
 
 from l2o import config
-from l2o.analysis.tables import HISTOGRAM_COLUMNS, IDENTITY_COLUMNS, STUDY_TABLES
+from l2o.config.models import Config
 from l2o.errors import ResultsError
-from l2o.evaluation import aggregates
-from l2o.evaluation.ablate import EFFECT_COLUMNS
-from l2o.evaluation.factorial import FACTOR_COLUMNS
-from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import read_json, read_table
-from l2o.jobs import Job, find_jobs
+from l2o.jobs.reading import Job, find_jobs
+from l2o.jobs.record import RECORD
 from l2o.report.results import (
     AblationResults,
     Evaluation,
@@ -24,8 +21,11 @@ from l2o.report.results import (
     Transfer,
     TransferSummary,
 )
-from l2o.runs import RECORD
-from l2o.settings import Config
+from l2o.statistics import aggregates
+from l2o.statistics.columns.gradients import HISTOGRAM_COLUMNS, IDENTITY_COLUMNS, STUDY_TABLES
+from l2o.statistics.effects import EFFECT_COLUMNS
+from l2o.statistics.factorial import FACTOR_COLUMNS
+from l2o.statistics.returns import CURVE_COLUMNS
 
 TUNING_COLUMNS = ("task", "optimizer", "learning_rate", "mean", "seeds")
 COST_COLUMNS = ("optimizer", "seconds", "share", "peak_bytes")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from l2o.evaluation.statistics import MIN_SEEDS
-from l2o.jobs import Job
-from l2o.settings import Config
+from l2o.config.models import Config
+from l2o.jobs.reading import Job
+from l2o.statistics.returns import MIN_SEEDS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from l2o.evaluation import aggregates
-from l2o.evaluation.statistics import CURVE_COLUMNS, MIN_SEEDS
+from l2o.config.models import Config
 from l2o.files import read_table, write_table
+from l2o.jobs.record import Run
 from l2o.report import aggregate_figures, svg
 from l2o.report.aggregate_figures import lines_of
 from l2o.report.load import SUMMARY_TABLES, TransferSummary
 from l2o.report.svg import Drawing
 from l2o.report.text import count
-from l2o.runs import Run
-from l2o.settings import Config
+from l2o.statistics import aggregates
+from l2o.statistics.returns import CURVE_COLUMNS, MIN_SEEDS
 
 
 def transfer_summary(config: Config, transfer: Path, out: Path) -> None:

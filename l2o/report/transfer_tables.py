@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from l2o.evaluation.aggregates import SCORES
 from l2o.report import compare
 from l2o.report.results import Transfer, TransferSummary
 from l2o.report.tables import STATISTICS, Row, Table, return_row, seeds_text, summaries, with_error
 from l2o.report.text import NOTHING, TIMES, interval, number, optimizer_name
+from l2o.statistics.aggregates import SCORES
 
 
 def transfer(evaluation: Transfer, trials: int) -> Table:

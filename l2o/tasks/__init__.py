@@ -1,5 +1,3 @@
-"""Gridworlds and families of them as gymnax environments, tasks of PPO, and a registry."""
+"""Tasks by name: an agent's algorithm on an environment, with presets."""
 
-from l2o.tasks.lazy import postpone
-
-postpone("matplotlib.pyplot", "seaborn")  # before any module here imports gymnax
+import l2o.environments  # noqa: F401  (postpones what gymnax imports, before a module here does)

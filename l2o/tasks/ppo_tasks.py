@@ -2,10 +2,10 @@
 
 import functools
 
-from l2o.agents.ppo import PPO
-from l2o.agents.ppo_settings import PPOSettings
+from l2o.agents.ppo.agent import PPO
+from l2o.choices import BRAX_TASKS, GYMNAX_TASKS
+from l2o.config.ppo import PPOSettings
 from l2o.errors import unknown_name
-from l2o.tasks.registry import BRAX_TASKS, GYMNAX_TASKS
 
 
 @functools.lru_cache
@@ -24,7 +24,7 @@ def make_ppo(name: str, settings: PPOSettings, backend: str = "spring") -> PPO:
     if name in GYMNAX_TASKS:
         import gymnax
 
-        from l2o.tasks.gymnax_env import GymnaxEnv
+        from l2o.environments.gymnax_env import GymnaxEnv
 
         env, env_params = gymnax.make(GYMNAX_TASKS[name])
         return PPO(
@@ -32,6 +32,6 @@ def make_ppo(name: str, settings: PPOSettings, backend: str = "spring") -> PPO:
         )
     if name not in BRAX_TASKS:
         raise unknown_name("PPO task", name, [*BRAX_TASKS, *GYMNAX_TASKS])
-    from l2o.tasks.brax import make_env
+    from l2o.environments.brax import make_env
 
     return PPO(make_env(name, backend, settings.episode_length, settings.action_repeat), settings)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from l2o.agents.ppo_settings import PPOSettings
+from l2o.config.ppo import PPOSettings
 from l2o.errors import unknown_name
 
 _PENDULUM = PPOSettings(20_000_000, 2048, 1024, 5, 4, 0.97, 1e-2, 10.0, 3e-4)

@@ -7,8 +7,9 @@ import gymnax
 
 from l2o.agents.a2c import A2C, A2CHyperparameters
 from l2o.agents.classifier import Classifier, ToyAgent
+from l2o.choices import BRAX_TASKS, GYMNAX_TASKS
+from l2o.environments import digits, families, gridworlds
 from l2o.errors import unknown_name
-from l2o.tasks import digits, families, gridworlds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,32 +40,6 @@ TOY_TASKS: dict[str, ToyTask] = (
     | {"catch": ToyTask("catch", "Catch-bsuite", "D256")}
     | {digits.NAME: ToyTask(digits.NAME, "", "D32", environments=64, updates=1000)}
 )
-
-BRAX_TASKS = (
-    "ant",
-    "halfcheetah",
-    "hopper",
-    "humanoid",
-    "humanoidstandup",
-    "inverted_double_pendulum",
-    "inverted_pendulum",
-    "pusher",
-    "reacher",
-    "swimmer",
-    "walker2d",
-)
-
-GYMNAX_TASKS: dict[str, str] = {
-    "acrobot": "Acrobot-v1",
-    "cartpole": "CartPole-v1",
-    "minatar_asterix": "Asterix-MinAtar",
-    "minatar_breakout": "Breakout-MinAtar",
-    "minatar_freeway": "Freeway-MinAtar",
-    "minatar_seaquest": "Seaquest-MinAtar",
-    "minatar_spaceinvaders": "SpaceInvaders-MinAtar",
-    "mountaincar": "MountainCar-v0",
-}
-"""Tasks with discrete actions that PPO learns, with their names in gymnax."""
 
 
 def list_tasks() -> list[str]:

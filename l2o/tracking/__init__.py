@@ -1,8 +1,9 @@
 """MLflow as a view of the result files.
 
-The files of a job are the truth (see ``l2o.runs``), and MLflow is filled from them: by ``sync``
-after the job ended and, if the store is a server, by the job itself while it runs (``live``). So an
-MLflow server that is away never stops a job, and the next ``sync`` completes what is missing.
+The files of a job are the truth (see ``l2o.jobs.record``), and MLflow is filled from them: by
+``sync`` after the job ended and, if the store is a server, by the job itself while it runs
+(``live``). So an MLflow server that is away never stops a job, and the next ``sync`` completes what
+is missing.
 """
 
 from l2o.tracking.command import main_sync, main_ui

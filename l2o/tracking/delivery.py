@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2o.errors import ResultsError
-from l2o.history import SYSTEM, read_history
-from l2o.jobs import PREFIXES, Job, Point, find_jobs
-from l2o.locks import one_at_a_time
-from l2o.model_registry import publish_selection
+from l2o.jobs.history import SYSTEM, read_history
+from l2o.jobs.locks import one_at_a_time
+from l2o.jobs.reading import PREFIXES, Job, Point, find_jobs
 from l2o.redaction import redact
 from l2o.tracking.description import ablations_of
 from l2o.tracking.inputs import inputs_of
+from l2o.tracking.model_registry import publish_selection
 from l2o.tracking.store import (
     COMPLETE,
     DELIVERY_TAG,

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from l2o.jobs import Job
+from l2o.jobs.reading import Job
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput

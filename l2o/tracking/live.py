@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2o.history import SYSTEM, History, plain
-from l2o.jobs import PREFIXES, Job, Point, line_points
+from l2o.jobs.history import SYSTEM, History, plain
+from l2o.jobs.reading import PREFIXES, Job, Point, line_points
 from l2o.redaction import redact
 from l2o.tracking.delivery import parent_of
 from l2o.tracking.store import (

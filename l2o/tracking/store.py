@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from l2o.errors import ResultsError
 from l2o.files import read_json, write_json
-from l2o.jobs import SIDECAR, STORE_FOLDERS, Job
+from l2o.jobs.reading import SIDECAR, STORE_FOLDERS, Job
 from l2o.redaction import redact
 from l2o.tracking.description import NOTE_TAG, experiment_tags
 

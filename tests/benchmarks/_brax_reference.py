@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from l2o.config.models import Transfer
 from l2o.evaluation.ppo_tasks import ppo_settings
-from l2o.settings import Transfer
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("_brax_ppo_worker.py")

@@ -28,14 +28,14 @@ import optax
 from _brax_reference import REFERENCE, ROOT, Reference, make_environment, reference_request
 
 from l2o import config
+from l2o.config.models import Transfer
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.evaluate import evaluate
 from l2o.evaluation.ppo_tasks import ppo_lifetime
-from l2o.evaluation.statistics import final_returns
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.classical import classical
 from l2o.seeding import key_for
-from l2o.settings import Transfer
+from l2o.statistics.returns import final_returns
 
 Tree = Any
 PACKAGES = ("brax", "jax", "flax", "optax", "mujoco")

@@ -10,7 +10,7 @@ import gymnax
 import jax
 import jax.numpy as jnp
 
-from l2o.tasks import gridworlds
+from l2o.environments import gridworlds
 
 CHECKED_TASK = "small_dense_short"
 CHECKED_ENVS = 512

@@ -9,7 +9,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from l2o.config import build, read_yaml
+from l2o.config.files import build, read_yaml
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.ppo_tasks import ppo_lifetime
 from l2o.seeding import key_for

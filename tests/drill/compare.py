@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from l2o.history import SYSTEM
-from l2o.jobs import SIDECAR
+from l2o.jobs.history import SYSTEM
+from l2o.jobs.reading import SIDECAR
 
 SKIPPED = {
     "logs": "what a terminal showed",

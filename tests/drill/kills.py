@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 
-from l2o.jobs import SIDECAR
+from l2o.jobs.reading import SIDECAR
 from tests.drill.compare import differences, tracked
 from tests.drill.place import Place, moments
 from tests.drill.stages import STAGES, out_of, program

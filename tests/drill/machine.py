@@ -103,10 +103,10 @@ def read_only(stage: str, place: Place, whole: Place) -> str:
 # `l2o` whose clock jumps, once or twice, when checkpoints are saved.
 _CLOCK = """
 import datetime, sys, time
-import l2o.checkpoint, l2o.cli, l2o.runs
+import l2o.jobs.resume, l2o.cli, l2o.jobs.record
 
 jumps, offset = [float(x) for x in sys.argv[1].split(",")], 0.0
-now, save = time.time, l2o.checkpoint.ResumeState.save
+now, save = time.time, l2o.jobs.resume.ResumeState.save
 class Jumping(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
@@ -117,8 +117,8 @@ def jump(*args):
     return save(*args)
 time.time = lambda: now() + offset
 time.time_ns = lambda: int(1e9 * time.time())
-l2o.runs.datetime = Jumping
-l2o.checkpoint.ResumeState.save = jump
+l2o.jobs.record.datetime = Jumping
+l2o.jobs.resume.ResumeState.save = jump
 sys.exit(l2o.cli.main(sys.argv[2:]))
 """
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from l2o.runs import Run
+from l2o.jobs.record import Run
 from l2o.tracking.live import LiveRun
 
 _WORK = bytes(8_000_000)

@@ -18,7 +18,7 @@ from browser import Browser, open_browser
 from mlflow.tracking import MlflowClient
 from serving import ROOT, free_port
 
-from l2o.runs import Run
+from l2o.jobs.record import Run
 from l2o.tracking import EXPERIMENT, sync
 
 PICTURES = ROOT / "results" / "test-artifacts"

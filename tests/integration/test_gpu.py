@@ -12,8 +12,8 @@ import jax
 import pandas as pd
 import pytest
 
-from l2o.history import SYSTEM
-from l2o.interrupts import EXIT_CODE
+from l2o.jobs.history import SYSTEM
+from l2o.jobs.interrupts import EXIT_CODE
 from tests.drill.place import wait_for
 from tests.unit.killing import Workplace, record
 

@@ -18,7 +18,7 @@ from logging_job import values
 from serving import Server, running_server
 
 from l2o.files import read_json
-from l2o.history import read_history
+from l2o.jobs.history import read_history
 from l2o.tracking import EXPERIMENT, RUN_KEY_TAG, sync
 
 JOB = Path(__file__).with_name("logging_job.py")

@@ -30,10 +30,11 @@ STEPS = [2, 4, 6, 8, 10, 12]
 # `l2o` that kills itself, as nothing can catch, before or after the call of a function at a step.
 KILLED_L2O = """
 import os, signal, sys
-import l2o.checkpoint, l2o.cli, l2o.meta.train, l2o.runs
+import l2o.jobs.resume, l2o.cli, l2o.meta.train, l2o.jobs.record
 
 where, name, step, *sys.argv[1:] = sys.argv[1:]
-owner = {"save": l2o.checkpoint.ResumeState, "log": l2o.runs.Run, "_publish": l2o.meta.train}[name]
+owners = {"save": l2o.jobs.resume.ResumeState, "log": l2o.jobs.record.Run}
+owner = owners.get(name, l2o.meta.train)
 original = getattr(owner, name)
 
 def wrapped(*args):

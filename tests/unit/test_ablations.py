@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from l2o import config
+from l2o.config.models import Config
 from l2o.errors import L2OError, ResultsError
-from l2o.evaluation.ablate import EFFECT_COLUMNS, ELSEWHERE, ablate
-from l2o.evaluation.factorial import FACTOR_COLUMNS, contrasts, factor_rows
-from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import write_table
-from l2o.settings import Config
+from l2o.statistics.effects import EFFECT_COLUMNS, ELSEWHERE, ablate
+from l2o.statistics.factorial import FACTOR_COLUMNS, contrasts, factor_rows
+from l2o.statistics.returns import CURVE_COLUMNS
 
 NAME = "inductive_bias"
 RECIPES = ("optim4rl_b", "linear", "l2lgd2")

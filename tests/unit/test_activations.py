@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from l2o.optimizers.activations import sigmoid, tanh
+from l2o.optimizers.parts.activations import sigmoid, tanh
 
 RANGE = np.linspace(-12, 12, 200_001, dtype=np.float32)
 

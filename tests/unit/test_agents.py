@@ -10,15 +10,15 @@ from flax import linen as nn
 import l2o
 from l2o.agents.a2c import A2CHyperparameters, Batch, lambda_returns, sample_action
 from l2o.agents.networks import Convolution
-from l2o.agents.ppo import PPO
-from l2o.agents.ppo_settings import PPOSettings
+from l2o.agents.ppo.agent import PPO
 from l2o.agents.vectorize import on_tree, ravel, unravel_like
+from l2o.config.ppo import PPOSettings
+from l2o.environments.brax import make_env
 from l2o.evaluation.candidates import Candidate, Program, resolve
 from l2o.evaluation.evaluate import Budget, evaluate
 from l2o.evaluation.ppo import PPOLifetime, _actors
 from l2o.evaluation.toy import ToyLifetime
 from l2o.seeding import key_for
-from l2o.tasks.brax import make_env
 from l2o.tasks.registry import make_a2c
 
 

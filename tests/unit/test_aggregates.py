@@ -9,13 +9,13 @@ import pytest
 from l2o import config
 from l2o.cli import main
 from l2o.errors import ResultsError
-from l2o.evaluation import aggregates
-from l2o.evaluation.aggregates import score_tasks
-from l2o.evaluation.intervals import estimate, stratified_interval
-from l2o.evaluation.statistics import CURVE_COLUMNS
 from l2o.files import read_json, read_table, write_table
-from l2o.jobs import find_jobs
+from l2o.jobs.reading import find_jobs
 from l2o.report.load import SUMMARY_TABLES
+from l2o.statistics import aggregates
+from l2o.statistics.aggregates import score_tasks
+from l2o.statistics.bootstrap import estimate, stratified_interval
+from l2o.statistics.returns import CURVE_COLUMNS
 
 POINTS = 4
 OPTIMIZERS = ("champion", "adam", "random")
@@ -291,7 +291,7 @@ def test_stage_says_that_there_are_no_intervals(summarise, capsys):
 
 
 def test_module_is_light():
-    code = "import sys, l2o.evaluation.aggregates; print({'jax', 'rliable'} & set(sys.modules))"
+    code = "import sys, l2o.statistics.aggregates; print({'jax', 'rliable'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )

@@ -13,17 +13,19 @@ from safetensors.numpy import save_file
 from scipy import stats
 
 from l2o import config
-from l2o.analysis import drift, gradients, identity, noise, record, recorder
+from l2o.analysis import drift, identity, noise, record, recorder
 from l2o.analysis.recorder import BINS, LAGS, LOWEST, Recorder
-from l2o.analysis.tables import BIN_WIDTH, PHASES, RECORDING_TABLES
+from l2o.choices import RESETS
+from l2o.config.analysis import Identity
+from l2o.config.models import Config
+from l2o.environments.digits import HELD_OUT, load_digits
 from l2o.errors import L2OError, ResultsError
 from l2o.evaluation.candidates import resolve
 from l2o.evaluation.evaluate import Budget, evaluate
 from l2o.evaluation.toy import ToyLifetime
 from l2o.report.gradient_studies import study
-from l2o.settings import Config
-from l2o.settings.analysis import Identity
-from l2o.tasks.digits import HELD_OUT, load_digits
+from l2o.statistics import gradients
+from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES, RECORDING_TABLES
 from l2o.tasks.registry import make_toy_agent
 
 SHAPES = {"a": (3, 4), "b": (5,)}
@@ -287,7 +289,7 @@ def test_stages_write_what_they_document(tmp_path: object) -> None:
     assert set(table["moment"]) == set(PHASES) and (table["noise"] > 0).any()
     drift.drift(settings, tmp_path / "drift")
     seen = pd.read_parquet(tmp_path / "drift" / "drift.parquet")
-    assert set(seen["scheme"]) == set(drift.SCHEMES)
+    assert set(seen["scheme"]) == set(RESETS)
     counts = seen.groupby(["scheme", "population"])["count"].sum()
     sizes = settings.analysis.drift
     most = sizes.agents * sizes.unroll * sizes.outer_steps * 2_700

@@ -9,7 +9,7 @@ import pytest
 
 import l2o
 from l2o.optimizers import base
-from l2o.optimizers.blocks import in_blocks
+from l2o.optimizers.parts.blocks import in_blocks
 
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 

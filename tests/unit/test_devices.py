@@ -7,10 +7,10 @@ import sys
 import jax
 import pytest
 
+from l2o.config.models import Recipe
 from l2o.errors import ConfigError
 from l2o.meta.build import build_trainer
 from l2o.meta.devices import use_devices
-from l2o.settings import Recipe
 
 # In a process of its own: the number of devices is set before JAX starts.
 SCRIPT = """
@@ -19,7 +19,7 @@ import jax, numpy as np
 from l2o.meta.devices import use_devices
 use_devices(8)
 from l2o.meta.build import build_trainer, starting_point
-from l2o.settings import Recipe
+from l2o.config.models import Recipe
 
 estimator, objective, *counts = sys.argv[1:]
 recipe = Recipe(

@@ -12,14 +12,14 @@ import pytest
 from killing import RECIPE
 
 from l2o.cli import main
-from l2o.config import parse
+from l2o.config.files import parse
+from l2o.config.models import Recipe, ToyBudget
 from l2o.errors import ConfigError, OutOfMemoryError
 from l2o.evaluation.evaluate import Budget
 from l2o.evaluation.memory import LANES_VARIABLE, lanes_that_fit, less_memory
 from l2o.evaluation.toy_tasks import toy_lifetime
-from l2o.failures import advising, explain, is_out_of_memory
+from l2o.jobs.failures import advising, explain, is_out_of_memory
 from l2o.meta.memory import less_memory as smaller_recipe
-from l2o.settings import Recipe, ToyBudget
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
 ARGS = argparse.Namespace(out="results/x", state=None)

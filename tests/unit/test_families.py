@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from l2o.environments.families import SPECS, FamilySpec, GridworldFamily
+from l2o.environments.gridworld_base import MOVES, register
 from l2o.evaluation.candidates import Program
 from l2o.evaluation.toy import ToyLifetime
 from l2o.meta.inner import InnerLoop, Shared
@@ -19,8 +21,6 @@ from l2o.meta.objectives import get_objective
 from l2o.meta.population import make_schedule
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
-from l2o.tasks.families import SPECS, FamilySpec, GridworldFamily
-from l2o.tasks.gridworld_base import MOVES, register
 from l2o.tasks.registry import TOY_TASKS, list_tasks, make_a2c
 
 STATS = json.loads((Path(__file__).parents[1] / "data" / "gridworld_stats.json").read_text())

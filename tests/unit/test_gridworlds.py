@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from gymnax.wrappers.purerl import FlattenObservationWrapper, LogWrapper
 
-from l2o.tasks.gridworld_base import register
-from l2o.tasks.gridworlds import SPECS, Gridworld, State
+from l2o.environments.gridworld_base import register
+from l2o.environments.gridworlds import SPECS, Gridworld, State
 
 STATS = json.loads((Path(__file__).parents[1] / "data" / "gridworld_stats.json").read_text())
 GYMNAX_NAMES = {name: name for name in SPECS} | {"catch": "Catch-bsuite"}

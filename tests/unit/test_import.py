@@ -14,7 +14,7 @@ import pytest
 
 import l2o
 from l2o.cli import main
-from l2o.optimizers.paths import named_leaves
+from l2o.optimizers.parts.paths import named_leaves
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 COMPLETE = Path(__file__).parents[3] / "shared" / "reference" / "golden"

@@ -13,10 +13,10 @@ from safetensors.numpy import save_file
 
 import l2o
 from l2o.analysis.identity import read_samples
-from l2o.checkpoint import ResumeState
 from l2o.errors import CheckpointError, L2OError, ResultsError
 from l2o.evaluation.candidates import resolve
 from l2o.files import atomic_path, copy_folder, read_table, write_table
+from l2o.jobs.resume import ResumeState
 from l2o.optimizers.weights import digest_of
 
 FLIPS = 100
@@ -237,7 +237,7 @@ def test_a_full_disk_is_noticed_before_a_checkpoint_is_begun(tmp_path, monkeypat
 def test_checkpoints_that_take_long_are_made_less_often(tmp_path, monkeypatch):
     now = [0.0]
     clock = types.SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr("l2o.checkpoint.time", clock)
+    monkeypatch.setattr("l2o.jobs.resume.time", clock)
     state = ResumeState(tmp_path / "state", {"seed": 0})
     write = state._manager.save
 

@@ -8,22 +8,22 @@ import threading
 
 from killing import RECIPE, Workplace, assert_same_results, history, record
 
-from l2o.interrupts import EXIT_CODE, postponed
+from l2o.jobs.interrupts import EXIT_CODE, postponed
 
 # `l2o` whose process group gets SIGTERM as soon as it has logged a step.
 TOLD_L2O = """
 import os, signal, sys
-import l2o.cli, l2o.runs
+import l2o.cli, l2o.jobs.record
 
 step, *sys.argv[1:] = sys.argv[1:]
-log = l2o.runs.Run.log
+log = l2o.jobs.record.Run.log
 
 def wrapped(run, at, metrics):
     log(run, at, metrics)
     if at == int(step):
         os.killpg(os.getpgid(0), signal.SIGTERM)
 
-l2o.runs.Run.log = wrapped
+l2o.jobs.record.Run.log = wrapped
 sys.exit(l2o.cli.main())
 """
 # What a rule does, see workflow/rules/common.smk.
@@ -61,7 +61,7 @@ def test_meta_training_goes_on_where_it_was_told_to_stop(tmp_path):
 def test_a_job_in_a_pipe_that_ignores_the_signal_still_ends(tmp_path):
     """Outside of resumable work SIGTERM ends the process at once, whatever it has inherited."""
     code = (
-        "import os, signal, l2o.cli as c, l2o.interrupts as i; i.end_at_once();"
+        "import os, signal, l2o.cli as c, l2o.jobs.interrupts as i; i.end_at_once();"
         "os.kill(os.getpid(), signal.SIGTERM); print('alive')"
     )
     shell = f"""trap '' TERM; exec {sys.executable} -c "{code}" """

@@ -9,11 +9,11 @@ import pytest
 from killing import Workplace
 
 from l2o.errors import BusyError
-from l2o.locks import hold, release
+from l2o.jobs.locks import hold, release
 
 HOLDER = """
 import pathlib, sys
-from l2o.locks import hold
+from l2o.jobs.locks import hold
 hold(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from l2o.evaluation.aggregates import probability_of_improvement
-from l2o.evaluation.nested import (
+from l2o.statistics.aggregates import probability_of_improvement
+from l2o.statistics.nested import (
     difference,
     interquartile_mean,
     mean,

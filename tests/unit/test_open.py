@@ -25,7 +25,7 @@ from golden import GOLDEN, cut
 import l2o
 from l2o.errors import CheckpointError, ConfigError, L2OError
 from l2o.optimizers.imports import import_optimizer, import_weights
-from l2o.optimizers.layers import describe
+from l2o.optimizers.parts.layers import describe
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 FORMS = ("small", "larger", "ant")

@@ -22,9 +22,9 @@ from golden import GOLDEN, cut
 
 import l2o
 from l2o.errors import ConfigError, L2OError
-from l2o.optimizers import processing
 from l2o.optimizers.classical import bank, classical, list_classical
-from l2o.optimizers.recurrent import gru, mlp
+from l2o.optimizers.parts import processing
+from l2o.optimizers.parts.recurrent import gru, mlp
 
 COMPLETE = Path(__file__).parents[3] / "shared" / "reference" / "golden"
 RATE = 0.003

@@ -22,17 +22,18 @@ from flax import linen as nn
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from l2o.agents.ppo import PPO
-from l2o.agents.ppo_loss import Rollout, advantages_and_targets, ppo_loss
-from l2o.agents.ppo_networks import Categorical, TanhNormal, make_networks, orthogonal
-from l2o.agents.ppo_settings import PPOSettings
+from l2o.agents.ppo.agent import PPO
+from l2o.agents.ppo.loss import Rollout, advantages_and_targets, ppo_loss
+from l2o.agents.ppo.networks import Categorical, TanhNormal, make_networks, orthogonal
 from l2o.agents.vectorize import count_parameters
+from l2o.choices import BRAX_TASKS, GYMNAX_TASKS
+from l2o.config.ppo import PPOSettings
+from l2o.environments.brax import BraxEnv, make_env
+from l2o.environments.gymnax_env import GymnaxEnv
 from l2o.errors import ConfigError, L2OError
-from l2o.tasks.brax import BraxEnv, make_env
-from l2o.tasks.gymnax_env import GymnaxEnv
 from l2o.tasks.ppo_tasks import make_ppo
 from l2o.tasks.presets import PRESETS, preset
-from l2o.tasks.registry import BRAX_TASKS, GYMNAX_TASKS, list_tasks
+from l2o.tasks.registry import list_tasks
 
 SMALL = PPOSettings(
     env_steps=10_000,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import l2o
 from l2o.errors import CheckpointError
 from l2o.optimizers.classical import classical, list_classical
-from l2o.optimizers.paths import named_leaves
+from l2o.optimizers.parts.paths import named_leaves
 
 LEARNED = l2o.list_optimizers()
 EVERY = [*LEARNED, *list_classical()]

@@ -12,9 +12,9 @@ from compiling import options
 import l2o
 from l2o.agents.a2c import A2C
 from l2o.agents.classifier import Classifier
-from l2o.agents.ppo_networks import MLP
-from l2o.agents.ppo_settings import PPOSettings
+from l2o.agents.ppo.networks import MLP
 from l2o.agents.vectorize import on_tree, ravel
+from l2o.config.ppo import PPOSettings
 from l2o.evaluation.candidates import Program
 from l2o.evaluation.ppo import PPOLifetime
 from l2o.evaluation.toy import ToyLifetime

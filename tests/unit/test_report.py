@@ -11,11 +11,8 @@ import pandas as pd
 import pytest
 
 from l2o import config
-from l2o.analysis.tables import PHASES, RANGE_COLUMNS, SIGNAL_COLUMNS
+from l2o.config.models import Config
 from l2o.errors import ResultsError
-from l2o.evaluation import aggregates
-from l2o.evaluation.ablate import EFFECT_COLUMNS
-from l2o.evaluation.factorial import FACTOR_COLUMNS
 from l2o.files import write_json, write_table
 from l2o.report import claim_table, compare, load
 from l2o.report.build import build_report
@@ -26,7 +23,10 @@ from l2o.report.figures import band, spread
 from l2o.report.results import Gradients
 from l2o.report.sections import SECTIONS
 from l2o.report.text import MINUS, TIMES, count, duration, interval, number
-from l2o.settings import Config
+from l2o.statistics import aggregates
+from l2o.statistics.columns.gradients import PHASES, RANGE_COLUMNS, SIGNAL_COLUMNS
+from l2o.statistics.effects import EFFECT_COLUMNS
+from l2o.statistics.factorial import FACTOR_COLUMNS
 
 SEEDS = 8
 POINTS = 20

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from killing import STEPS, Workplace, assert_same_results, history, record
 
-from l2o.checkpoint import ResumeState
+from l2o.jobs.resume import ResumeState
 
 pytestmark = pytest.mark.slow
 

@@ -24,9 +24,9 @@ import l2o
 from l2o.errors import CheckpointError, ConfigError, L2OError
 from l2o.optimizers.celo2 import orthogonalized
 from l2o.optimizers.imports import import_optimizer
-from l2o.optimizers.loss_buffer import init_loss_buffer, loss_features, observe
-from l2o.optimizers.packing import Packing, largest_axes
-from l2o.optimizers.paths import named_leaves
+from l2o.optimizers.parts.loss_buffer import init_loss_buffer, loss_features, observe
+from l2o.optimizers.parts.packing import Packing, largest_axes
+from l2o.optimizers.parts.paths import named_leaves
 
 VELO = {"num_steps": 40}
 LEGACY = {"use_bugged_next_lstm_state": True, "use_bugged_loss_features": True}
@@ -496,8 +496,8 @@ def test_largest_axes():
 @pytest.mark.parametrize("limit", [0, 2**20])
 def test_packing(limit, monkeypatch):
     """Means, and what comes back, are those of the leaves, in large and in small trees."""
-    monkeypatch.setattr("l2o.optimizers.packing._INDEXED", limit)
-    monkeypatch.setattr("l2o.optimizers.packing._INDEXED", limit)
+    monkeypatch.setattr("l2o.optimizers.parts.packing._INDEXED", limit)
+    monkeypatch.setattr("l2o.optimizers.parts.packing._INDEXED", limit)
     rng = np.random.default_rng(0)
     shapes = [(4, 3), (5,), (2, 3, 2, 4), (1,), (6, 2)]
     leaves = [rng.normal(size=shape).astype(np.float32) for shape in shapes]

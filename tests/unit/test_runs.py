@@ -14,11 +14,11 @@ import numpy as np
 import psutil
 import pytest
 
-from l2o import progress, provenance
-from l2o.interrupts import Interrupted
-from l2o.progress import CompileClock, Progress, format_seconds
-from l2o.runs import Run, plain, read_history
-from l2o.system_metrics import gpu_values
+from l2o.jobs import progress, provenance
+from l2o.jobs.interrupts import Interrupted
+from l2o.jobs.progress import CompileClock, Progress, format_seconds
+from l2o.jobs.record import Run, plain, read_history
+from l2o.jobs.system_metrics import gpu_values
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,8 @@ def start(folder: Path, **changes) -> Run:
 
 
 def test_importing_is_light():
-    code = "import sys, l2o.runs; print({'jax', 'mlflow', 'pandas', 'numpy'} & set(sys.modules))"
+    heavy = {"jax", "mlflow", "pandas", "numpy"}
+    code = f"import sys, l2o.jobs.record; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -127,7 +128,7 @@ class TestIdentity:
         """Leave what a job leaves that is killed."""
         code = f"""
 import os, signal
-from l2o.runs import Run
+from l2o.jobs.record import Run
 with Run({str(folder)!r}, stage="meta_train", config={{}}, seed=0) as run:
     run.log(1, {{"loss": 1.0}})
     os.kill(os.getpid(), signal.SIGKILL)
@@ -361,7 +362,7 @@ class TestTimings:
 
     def test_the_process_start_is_known(self):
         code = (
-            "import time, sys; time.sleep(0.5); from l2o.progress import process_start;"
+            "import time, sys; time.sleep(0.5); from l2o.jobs.progress import process_start;"
             "print(time.monotonic() - process_start())"
         )
         began = time.monotonic()

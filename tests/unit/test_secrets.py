@@ -15,8 +15,8 @@ import pytest
 
 from l2o.cli import main
 from l2o.errors import L2OError
+from l2o.jobs.record import Run
 from l2o.redaction import redact
-from l2o.runs import Run
 from l2o.tracking import run_url
 
 ROOT = Path(__file__).parents[2]

@@ -104,7 +104,7 @@ def test_nothing_listens_on_every_interface() -> None:
 
 # The rules
 
-NUMBERS = {"params.devices"}  # validated as numbers by l2o.settings
+NUMBERS = {"params.devices"}  # validated as numbers by l2o.config.models
 
 
 def shell_commands(source: str) -> Iterator[str]:

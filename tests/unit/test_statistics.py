@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from l2o.errors import ResultsError
-from l2o.evaluation.select import normalised_scores
-from l2o.evaluation.statistics import (
+from l2o.evaluation.selection import normalised_scores
+from l2o.statistics.returns import (
     best_learning_rates,
     bootstrap_interval,
     final_returns,

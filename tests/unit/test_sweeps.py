@@ -9,19 +9,19 @@ import pytest
 from safetensors.numpy import load_file
 from snakemake.utils import Paramspace
 
-import l2o.evaluation.select
+import l2o.evaluation.selection
 import l2o.meta.sweep
 from l2o import config
 from l2o.cli import main
+from l2o.config.sweeps import find_row, read_sweep, split_row
 from l2o.errors import ConfigError, L2OError
 from l2o.evaluation.candidates import checkpoint_series, resolve
-from l2o.evaluation.select import score_checkpoints
-from l2o.evaluation.statistics import CURVE_COLUMNS
+from l2o.evaluation.selection import score_checkpoints
 from l2o.evaluation.sweep import _best, score_sweep
+from l2o.jobs.record import Run
 from l2o.meta.sweep import sweep
 from l2o.meta.train import Member, meta_train
-from l2o.runs import Run
-from l2o.sweeps import find_row, read_sweep, split_row
+from l2o.statistics.returns import CURVE_COLUMNS
 
 FOLDER = Path(__file__).parents[2] / "config"
 TINY = {
@@ -312,13 +312,13 @@ def baselines(tmp_path_factory):
 def test_scores(swept, baselines, tmp_path, monkeypatch):
     settings, folder = swept
     rows, calls = read_sweep(settings, "one"), []
-    evaluate = l2o.evaluation.select.evaluate
+    evaluate = l2o.evaluation.selection.evaluate
 
     def counted(*args):
         calls.append(len(args[2]))
         return evaluate(*args)
 
-    monkeypatch.setattr(l2o.evaluation.select, "evaluate", counted)
+    monkeypatch.setattr(l2o.evaluation.selection, "evaluate", counted)
     score_sweep(settings, "one", folder / "runs", baselines, tmp_path)
     assert calls == [len(rows) * len(STEPS)]  # one task, all candidates together
 

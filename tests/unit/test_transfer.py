@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from l2o import config
+from l2o.config.models import ToyBudget
 from l2o.errors import CheckpointError, ResultsError
 from l2o.evaluation import resume as resume_module
 from l2o.evaluation.candidates import Candidate, resolve
@@ -22,10 +23,9 @@ from l2o.evaluation.resume import Resume
 from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.evaluation.tuning import rates_over_tasks
 from l2o.files import sha256, write_json
-from l2o.interrupts import Interrupted
+from l2o.jobs.interrupts import Interrupted
 from l2o.optimizers.registry import make_optimizer
 from l2o.optimizers.weights import save_weights
-from l2o.settings import ToyBudget
 
 CANDIDATES = [
     Candidate("adam", "adam", 0.01),

@@ -20,13 +20,13 @@ import yaml
 
 import l2o
 from l2o import config
-from l2o.checkpoint import ResumeState
 from l2o.cli import main
+from l2o.config.sweeps import read_sweep
 from l2o.errors import ConfigError
 from l2o.files import read_table
+from l2o.jobs.resume import ResumeState
 from l2o.optimizers.weights import load_weights, save_weights
 from l2o.seeding import key_for
-from l2o.sweeps import read_sweep
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save
 import l2o
 from l2o.cli import build_parser
 from l2o.errors import CheckpointError, L2OError
-from l2o.optimizers.paths import named_leaves
+from l2o.optimizers.parts.paths import named_leaves
 
 SETTINGS = {
     "optim4rl_a": {"processing": "clip", "mlp_sizes": (4,), "eps": 1e-17},
@@ -377,7 +377,7 @@ def test_import_and_every_help_leave_jax_alone(tmp_path):
 import sys
 import l2o
 assert set(dir(l2o)) >= {"load", "make_optimizer"}
-import l2o.stages
+import l2o.jobs.versions
 from l2o.cli import main
 for argv in ([], *([name] for name in sys.argv[1:])):
     try:

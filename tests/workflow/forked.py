@@ -7,7 +7,7 @@ from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["snakemake.cli", "snakemake.utils", "pandas", "l2o.config"])
+CONTEXT.set_forkserver_preload(["snakemake.cli", "snakemake.utils", "pandas", "l2o.config.files"])
 
 
 def snakemake(

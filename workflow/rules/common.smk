@@ -8,8 +8,8 @@ from snakemake.utils import Paramspace
 
 from l2o import config as l2o_config
 from l2o.errors import L2OError
-from l2o.stages import code_version, settings_version, upstream_version
-from l2o.sweeps import read_sweep
+from l2o.jobs.versions import code_version, settings_version, upstream_version
+from l2o.config.sweeps import read_sweep
 
 try:
     CFG = l2o_config.build(config)
@@ -104,7 +104,7 @@ def get_places(recipe):
 
 
 def get_sweep_rows(sweep):
-    # Texts, and columns that are identifiers: the folders are those of l2o.sweeps.
+    # Texts, and columns that are identifiers: the folders are those of l2o.config.sweeps.
     table = pd.read_csv(CFG.sweeps[sweep].table, sep="\t", dtype=str, keep_default_na=False)
     table.columns = table.columns.str.replace(".", "_")
     return Paramspace(table, single_wildcard="row")

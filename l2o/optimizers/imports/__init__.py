@@ -14,7 +14,7 @@ import numpy as np
 from l2o.errors import CheckpointError, unknown_name
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.imports.conversion import Arrays, Conversion
-from l2o.optimizers.paths import named_leaves
+from l2o.optimizers.parts.paths import named_leaves
 from l2o.optimizers.registry import make_optimizer
 from l2o.optimizers.weights import misfits
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from l2o.optimizers.base import LearnedOptimizer
-from l2o.optimizers.paths import named_leaves
+from l2o.optimizers.parts.paths import named_leaves
 
 Tree = Any
 Arrays = Mapping[str, np.ndarray]

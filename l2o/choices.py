@@ -1,0 +1,62 @@
+"""Names that a configuration may choose between, each listed once. Imports nothing."""
+
+ACTIVATIONS = ("elu", "gelu", "relu", "swish", "tanh")
+"""Of PPO's networks, as :mod:`flax.linen` calls them."""
+INITIALIZERS = ("lecun_uniform", "orthogonal")
+"""Of PPO's networks."""
+TRUNCATIONS = ("bootstrap", "mask")
+"""What PPO does at time limits."""
+TORSOS = ("D32", "D256", "C16-D32")
+"""Of A2C's networks: dense layers of 32 or 256 units, or a convolution of 16 channels before."""
+
+RESETS = ("staggered", "synchronous", "random", "none")
+"""When agents of a population are reset; staggered is pipeline training."""
+ESTIMATORS = ("truncated_gradient", "truncated_es", "pes", "full_es")
+"""Of the meta-gradient."""
+OBJECTIVES = (
+    "actor",
+    "agent_loss",
+    "mean_actor",
+    "mean_agent_loss",
+    "return",
+    "mean_return",
+    "final_return",
+    "late_return",
+    "lifetime_return",
+)
+"""What meta-training minimises or, as a return, maximises."""
+SHAPINGS = ("none", "standardise", "ranks")
+"""How evolution strategies normalise a task's losses."""
+
+BACKENDS = ("spring", "generalized", "positional", "mjx")
+"""Brax's physics."""
+BRAX_TASKS = (
+    "ant",
+    "halfcheetah",
+    "hopper",
+    "humanoid",
+    "humanoidstandup",
+    "inverted_double_pendulum",
+    "inverted_pendulum",
+    "pusher",
+    "reacher",
+    "swimmer",
+    "walker2d",
+)
+"""Brax environments, all with continuous actions, that PPO learns."""
+GYMNAX_TASKS = {
+    "acrobot": "Acrobot-v1",
+    "cartpole": "CartPole-v1",
+    "minatar_asterix": "Asterix-MinAtar",
+    "minatar_breakout": "Breakout-MinAtar",
+    "minatar_freeway": "Freeway-MinAtar",
+    "minatar_seaquest": "Seaquest-MinAtar",
+    "minatar_spaceinvaders": "SpaceInvaders-MinAtar",
+    "mountaincar": "MountainCar-v0",
+}
+"""gymnax environments, all with discrete actions, that PPO learns: their names in gymnax."""
+
+STUDIES = ("range", "non_iid", "noise")
+"""Of recorded gradients."""
+EVALUATIONS = ("trained", "untrained")
+"""What an ablation's level is evaluated with: its last checkpoint, and its first."""

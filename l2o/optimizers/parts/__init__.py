@@ -1,0 +1,1 @@
+"""What learned optimizers are made of; no optimizer in itself."""

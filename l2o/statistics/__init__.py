@@ -1,0 +1,1 @@
+"""Scores, aggregates and intervals. Imports no jax."""

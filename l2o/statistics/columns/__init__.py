@@ -1,0 +1,1 @@
+"""Columns of all tables, with what they mean. Imports no jax."""

@@ -1,0 +1,177 @@
+"""The stage `ablate`: compare recipes that differ in one thing. Imports no jax."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from l2o.config.models import ROLES, Ablation, Config
+from l2o.errors import unknown_name
+from l2o.files import read_table, write_table
+from l2o.jobs.record import Run
+from l2o.statistics.aggregates import (
+    TransferScores,
+    probability_of_improvement,
+    score_tasks,
+)
+from l2o.statistics.factorial import FACTOR_COLUMNS, factor_rows
+from l2o.statistics.nested import difference, interquartile_mean, nested_estimate
+from l2o.statistics.returns import CURVE_COLUMNS, final_returns, summarize
+
+TOY = "toy"
+"""In place of a task: all toy tasks on which optimizers are evaluated."""
+STAGES = ("trained", "untrained")
+"""What a level is evaluated with: its last checkpoint, and its first."""
+ELSEWHERE = -1
+"""In place of the seed of a meta-training: a pretrained optimizer."""
+LEVEL_COLUMNS = CURVE_COLUMNS | {"meta_seed": "seed of the meta-training, -1 of a pretrained one"}
+EFFECT_COLUMNS = {
+    "where": "tasks: training (those of meta-training), validation, test (of PPO) or supervised",
+    "recipe": "the level",
+    "variant": "what the report calls it",
+    "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
+    "iqm_low": "lower end of its 95% interval, see l2o.statistics.nested; NaN with fewer than "
+    "three meta-training runs",
+    "iqm_high": "upper end",
+    "difference": "iqm minus that of the full method, the ablation's first recipe",
+    "low": "lower end of its 95% interval",
+    "high": "upper end",
+    "probability": "that an agent of this level scores higher than one of the full method",
+    "probability_low": "lower end of its 95% interval",
+    "probability_high": "upper end",
+    "meta_seeds": "meta-training runs; agents if it is pretrained, which are then resampled alone",
+    "agents": "agents of each run on each task",
+    "tasks": "how many",
+}
+_AGENTS = 100_000
+"""More than any seed of an agent: runs are numbered by meta-training seed and agent."""
+
+
+def ablate(config: Config, name: str, levels: Path, baselines: Path, out: Path) -> None:
+    """Compare the levels of an ablation with each other and with the full method.
+
+    Writes ``curves.parquet``, ``summary.parquet`` (per level and task), ``effects.parquet`` (see
+    ``EFFECT_COLUMNS``), ``factors.parquet`` (:data:`l2o.statistics.factorial.FACTOR_COLUMNS`; no
+    rows without factors) and ``run.json`` in ``out``.
+
+    Args:
+        config: The pipeline's configuration.
+        name: The ablation.
+        levels: Folder with ``<recipe>/<toy or task>`` of every level.
+        baselines: Folder of the tasks' baselines.
+        out: Folder of the results.
+
+    Raises:
+        L2OError: Unknown ablation.
+        ResultsError: A level or a baseline is missing.
+    """
+    if name not in config.ablations:
+        raise unknown_name("ablation", name, config.ablations)
+    settings = config.ablations[name]
+    tags = {"recipe": name, "scale": config.scale}
+    with Run(out, stage="ablation", config=settings.model_dump(), seed=0, tags=tags) as run:
+        curves = pd.concat(_levels(config, settings, levels), ignore_index=True)
+        write_table(out / "curves.parquet", curves)
+        write_table(out / "summary.parquet", _summary(config, curves))
+        effects, factors = _effects(config, settings, curves, baselines)
+        write_table(out / "effects.parquet", effects)
+        write_table(out / "factors.parquet", factors)
+        run.summary({f"{row.where}/{row.recipe}": row.iqm for row in effects.itertuples()})
+
+
+def _levels(config: Config, settings: Ablation, levels: Path) -> Iterator[pd.DataFrame]:
+    """Yield the curves of every level, labelled ``<recipe>/seed_<seed>/<stage>``."""
+    for recipe, variant in settings.recipes.items():
+        for where in (TOY, *settings.tasks):
+            part = read_table(levels / recipe / where / "curves.parquet", LEVEL_COLUMNS)
+            run = f"{recipe}/seed_" + part["meta_seed"].astype(str) + "/"
+            yield part.assign(
+                variant=variant,
+                recipe=recipe,
+                stage=part["optimizer"],
+                optimizer=run + part["optimizer"],
+            )
+
+
+def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
+    finals = final_returns(curves)
+    names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
+    table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
+    return table.assign(role=table["task"].map(config.role)).drop(columns="optimizer")
+
+
+def _effects(
+    config: Config, settings: Ablation, curves: pd.DataFrame, baselines: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the effects of levels, and of factors."""
+    effects: list[tuple] = []
+    factors: list[tuple] = []
+    given = curves["task"].unique()
+    for where in ROLES:
+        tasks = [task for task in given if config.role(task) == where]
+        if not tasks:
+            continue
+        found = score_tasks(_scored(task, curves, baselines) for task in tasks)
+        for reason in found.left_out:
+            print(f"left out of the effects: {reason}", flush=True)
+        names = [name for name in settings.recipes if name in found.complete]
+        scores = {name: _runs(found, name) for name in names}
+        effects += _effect_rows(where, scores, settings.recipes)
+        if settings.factors and len(scores) == len(settings.recipes):
+            factors += factor_rows(where, settings.factors, scores)
+    return (
+        pd.DataFrame(effects, columns=list(EFFECT_COLUMNS)),
+        pd.DataFrame(factors, columns=list(FACTOR_COLUMNS)),
+    )
+
+
+def _scored(task: str, curves: pd.DataFrame, baselines: Path) -> pd.DataFrame:
+    """Return what one task's scores are made of: trained levels, Adam and the random policy."""
+    unit = read_table(baselines / task / "curves.parquet", CURVE_COLUMNS)
+    unit = unit[unit["optimizer"].isin(["adam", "random"])]
+    own = curves[(curves["task"] == task) & (curves["stage"] == "trained")]
+    own = own.assign(optimizer=own["recipe"], seed=_AGENTS * own["meta_seed"] + own["seed"])
+    table = pd.concat([own[list(CURVE_COLUMNS)], unit[list(CURVE_COLUMNS)]], ignore_index=True)
+    # On toy tasks a point has no return where no episode has ended yet: that agent is not lost.
+    early = table.groupby(["optimizer", "seed"])["return"].bfill()
+    return table.assign(**{"return": table["return"].where(table["episodes"] > 0, early)})
+
+
+def by_run(meta_seeds: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return values of agents by meta-training run, ``[runs, agents]``.
+
+    A claim about a pretrained optimizer is about this one, not about those that a recipe would
+    give: each of its agents counts as a run.
+
+    Args:
+        meta_seeds: Of each value, in order.
+        values: The same number for every meta-training run.
+    """
+    runs = 1 if meta_seeds[0] == ELSEWHERE else np.unique(meta_seeds).size
+    matrix = values.reshape(runs, -1)
+    return matrix.T if meta_seeds[0] == ELSEWHERE else matrix
+
+
+def _effect_rows(
+    where: str, scores: dict[str, np.ndarray], recipes: dict[str, str]
+) -> Iterator[tuple]:
+    full = next(iter(recipes))
+    for recipe, own in scores.items() if full in scores else ():
+        pair = [own, scores[full]]
+        found = [
+            nested_estimate(pair[:1], interquartile_mean),
+            nested_estimate(pair, difference(interquartile_mean)),
+            tuple(np.clip(nested_estimate(pair, probability_of_improvement), 0, 1)),
+        ]
+        if recipe == full:  # resampled independently it would differ from itself
+            found[1:] = [(0.0,) * 3, (0.5,) * 3]
+        numbers = [float(end) for ends in found for end in ends]
+        yield where, recipe, recipes[recipe], *numbers, *own.shape
+
+
+def _runs(scores: TransferScores, recipe: str) -> np.ndarray:
+    """Return a level's scores, ``[runs, agents, tasks]``; see :func:`by_run`."""
+    numbers = np.sort(scores.table.loc[scores.table["optimizer"] == recipe, "seed"].unique())
+    matrix = scores.matrix(recipe)  # in the order of the numbers
+    return np.stack([by_run(numbers // _AGENTS, column) for column in matrix.T], axis=-1)

@@ -1,0 +1,63 @@
+"""Main effects and interactions of a full factorial ablation; imports no jax."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from l2o.statistics.nested import interquartile_mean, nested_estimate
+
+FACTOR_COLUMNS = {
+    "where": "tasks, see l2o.statistics.effects.EFFECT_COLUMNS",
+    "term": "a factor, or factors joined by ' x ': their interaction",
+    "effect": "IQM with the factor minus IQM without it, mean over the levels of the others; of an "
+    "interaction half the difference of that between levels of the other factor",
+    "low": "lower end of its 95% interval, NaN with fewer than three meta-training runs",
+    "high": "upper end",
+    "recipes": "how many are compared",
+    "meta_seeds": "meta-training runs of each",
+}
+
+
+def contrasts(
+    factors: Mapping[str, Sequence[str]], recipes: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return the weight of every recipe in every term.
+
+    Args:
+        factors: By factor, the recipes in which it is present.
+        recipes: All of them, each combination of factors once.
+
+    Returns:
+        Weights ``[recipes]`` by term; half of them add up to 1, the others to -1.
+    """
+    signs = {
+        name: np.array([1.0 if recipe in present else -1.0 for recipe in recipes])
+        for name, present in factors.items()
+    }
+    terms = {}
+    for size in range(1, len(factors) + 1):
+        for names in itertools.combinations(factors, size):
+            product = np.prod([signs[name] for name in names], axis=0)
+            terms[" x ".join(names)] = 2 * product / len(recipes)
+    return terms
+
+
+def factor_rows(
+    where: str, factors: Mapping[str, Sequence[str]], scores: Mapping[str, np.ndarray]
+) -> Iterator[tuple]:
+    """Yield a row of ``FACTOR_COLUMNS`` for every term.
+
+    Args:
+        where: The tasks.
+        factors: See :func:`contrasts`.
+        scores: By recipe, ``[runs, agents, tasks]``.
+    """
+    for term, weights in contrasts(factors, list(scores)).items():
+
+        def effect(*arrays: np.ndarray, weights: np.ndarray = weights) -> np.ndarray:
+            parts = (w * interquartile_mean(x) for w, x in zip(weights, arrays, strict=True))
+            return sum(parts)
+
+        found = nested_estimate(list(scores.values()), effect)
+        yield where, term, *found, len(scores), min(map(len, scores.values()))
