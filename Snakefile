@@ -39,6 +39,6 @@ rule all:
         f"{RESULTS}/report.html",
         f"{RESULTS}/tracking.json",
         # Named, because what is missing of results that nothing else asks for is not made again.
-        get_all_runs,
-        get_all_levels,
+        get_results(jobs.usual(CFG)),
+        get_results(one for name in CFG.usual_ablations for one in jobs.levels_of(CFG, name)),
     localrule: True

@@ -58,5 +58,5 @@ GYMNAX_TASKS = {
 
 STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""
-EVALUATIONS = ("trained", "untrained")
-"""What an ablation's level is evaluated with: its last checkpoint, and its first."""
+ROLES = ("training", "validation", "test", "supervised")
+"""What tasks are for: those of meta-training, of selection, never seen, of supervised learning."""

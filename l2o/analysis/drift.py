@@ -1,8 +1,9 @@
-"""The stage `drift`: which gradients an optimizer sees in meta-training, by reset scheme."""
+"""Which gradients an optimizer sees in meta-training, by reset scheme."""
+
+from __future__ import annotations
 
 import functools
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,6 @@ import pandas as pd
 
 from l2o.analysis.recorder import BINS, LOWEST, bin_of
 from l2o.choices import RESETS
-from l2o.config.analysis import Drift
-from l2o.config.models import Config
-from l2o.files import write_table
-from l2o.jobs.failures import advising, lower
-from l2o.jobs.record import Run
 from l2o.meta.inner import InnerLoop, Shared
 from l2o.meta.objectives import OBJECTIVES
 from l2o.meta.population import Agents, make_schedule, phases
@@ -25,38 +21,38 @@ from l2o.seeding import key_for
 from l2o.statistics.columns.gradients import BIN_WIDTH, POPULATION_COLUMNS
 from l2o.tasks.registry import make_toy_agent
 
+if TYPE_CHECKING:
+    from l2o.config.analysis import Drift
+    from l2o.jobs.record import Run
 
-def drift(config: Config, out: Path) -> None:
+
+def record_populations(settings: Drift, run: Run) -> pd.DataFrame:
     """Record all gradients of a population, with and without pipeline training.
 
     The optimizer is Adam (``optim4rl_m`` untrained), so that the only thing that changes from one
-    outer step to the next is the agents' ages. Writes ``drift.parquet`` and ``run.json``.
+    outer step to the next is the agents' ages.
 
     Args:
-        config: The pipeline's configuration.
-        out: Folder of the results.
+        settings: Which populations.
+        run: Shows the progress.
+
+    Returns:
+        See ``POPULATION_COLUMNS``.
     """
-    settings = config.analysis.drift
-    tags = {"task": settings.task, "scale": config.scale}
-    fits = advising(*lower("analysis.drift.agents", settings.agents))
-    with Run(out, stage="drift", config=settings.model_dump(), seed=0, tags=tags) as run, fits:
-        optimizer = make_optimizer("optim4rl_m")
-        agent = make_toy_agent(settings.task)
-        task = TrainingTask(settings.task, agent, settings.learning_rate)
-        loop = InnerLoop(
-            optimizer, task, settings.environments, settings.unroll, OBJECTIVES["agent_loss"]
-        )
-        meta_params = optimizer.init_meta(key_for(0, "init_meta"))
-        progress = run.progress(len(RESETS) * settings.seeds * settings.outer_steps)
-        frames = []
-        for scheme in RESETS:
-            for seed in range(settings.seeds):
-                counts = _population(loop, meta_params, settings, scheme, seed)
-                frames.append(_table(counts, settings.every).assign(scheme=scheme, population=seed))
-                progress.update(len(frames) * settings.outer_steps)
-        write_table(
-            out / "drift.parquet", pd.concat(frames, ignore_index=True)[list(POPULATION_COLUMNS)]
-        )
+    optimizer = make_optimizer("optim4rl_m")
+    agent = make_toy_agent(settings.task)
+    task = TrainingTask(settings.task, agent, settings.learning_rate)
+    objective = OBJECTIVES["agent_loss"]
+    loop = InnerLoop(optimizer, task, settings.environments, settings.unroll, objective)
+    meta_params = optimizer.init_meta(key_for(0, "init_meta"))
+    progress = run.progress(len(RESETS) * settings.seeds * settings.outer_steps)
+    frames = []
+    for scheme in RESETS:
+        for seed in range(settings.seeds):
+            counts = _population(loop, meta_params, settings, scheme, seed)
+            frames.append(_table(counts, settings.every).assign(scheme=scheme, population=seed))
+            progress.update(len(frames) * settings.outer_steps)
+    return pd.concat(frames, ignore_index=True)[list(POPULATION_COLUMNS)]
 
 
 def _population(

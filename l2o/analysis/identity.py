@@ -1,13 +1,15 @@
-"""The stage `identity`: can a recurrent network reproduce the gradient that it sees?
+"""Can a recurrent network reproduce the gradient that it sees?
 
 The paper's test of gradient processing: a GRU and an MLP learn to output their input, a recorded
 sequence of gradients; accuracy is the share of outputs within 10% of it.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +18,17 @@ import optax
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from l2o.config.analysis import Identity
-from l2o.config.models import Config
-from l2o.errors import ResultsError, unknown_name
-from l2o.files import AGAIN, write_table
-from l2o.jobs.record import Run
+from l2o.errors import ResultsError
+from l2o.files import AGAIN
 from l2o.optimizers.parts import processing
 from l2o.optimizers.parts.recurrent import gru, init_gru, init_mlp, mlp
 from l2o.optimizers.weights import digest_of
 from l2o.seeding import key_for
 from l2o.statistics.columns.gradients import IDENTITY_COLUMNS
+
+if TYPE_CHECKING:
+    from l2o.config.analysis import Identity
+    from l2o.jobs.record import Run
 
 Tree = Any
 TOLERANCE = 0.1
@@ -81,36 +84,27 @@ CODINGS = {
 """By name; ``log_scaled`` is that of Andrychowicz et al. (2016)."""
 
 
-def identity(config: Config, source: str, recordings: Path, out: Path) -> None:
+def train_networks(source: str, samples: np.ndarray, settings: Identity, run: Run) -> pd.DataFrame:
     """Train networks to output their input, with every gradient processing.
 
-    Writes ``identity.parquet`` and ``run.json`` in ``out``.
-
     Args:
-        config: The pipeline's configuration.
-        source: A recorded source.
-        recordings: Folder with a sub-folder of recordings per source.
-        out: Folder of the results.
+        source: Whose gradients, for the table.
+        samples: See :func:`read_samples`.
+        settings: Which networks.
+        run: Shows the progress.
 
-    Raises:
-        L2OError: Unknown source.
-        ResultsError: Its recording is missing, or of fewer than two agents.
+    Returns:
+        See ``IDENTITY_COLUMNS``.
     """
-    if source not in config.analysis.sources:
-        raise unknown_name("source", source, config.analysis.sources)
-    settings = config.analysis.identity
-    tags = {"source": source, "scale": config.scale}
-    with Run(out, stage="identity", config=settings.model_dump(), seed=0, tags=tags) as run:
-        samples = read_samples(recordings / source)
-        progress = run.progress(len(CODINGS), unit="processing")
-        frames = []
-        for name in CODINGS:
-            table = _train(name, samples, settings)
-            frames.append(table.assign(source=source, processing=name))
-            best = float(table[table["chosen"]]["test"].mean())
-            run.summary({name: best})
-            progress.update(len(frames), score=best, label="accuracy")
-        write_table(out / "identity.parquet", pd.concat(frames)[list(IDENTITY_COLUMNS)])
+    progress = run.progress(len(CODINGS), unit="processing")
+    frames = []
+    for name in CODINGS:
+        table = _train(name, samples, settings)
+        frames.append(table.assign(source=source, processing=name))
+        best = float(table[table["chosen"]]["test"].mean())
+        run.summary({name: best})
+        progress.update(len(frames), score=best, label="accuracy")
+    return pd.concat(frames)[list(IDENTITY_COLUMNS)]
 
 
 def read_samples(folder: Path) -> np.ndarray:

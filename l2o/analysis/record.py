@@ -1,8 +1,10 @@
-"""The stage `record`: train agents with Adam and keep statistics of their gradients."""
+"""Agents trained with Adam, and statistics of their gradients."""
+
+from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +23,18 @@ from l2o.analysis.recorder import (
     tensor_index,
     tensor_names,
 )
-from l2o.config.models import Config
-from l2o.errors import unknown_name
+from l2o.config.parts import ToyTraining
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.toy import ToyLifetime
+from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.files import atomic_path, write_table
-from l2o.jobs.failures import advising, lower
-from l2o.jobs.record import Run
 from l2o.optimizers.weights import digest_of
 from l2o.seeding import key_for
 from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES, TENSOR_COLUMNS, TIME_COLUMNS
-from l2o.tasks.registry import TOY_TASKS
+
+if TYPE_CHECKING:
+    from l2o.config.parts import Recording
+    from l2o.jobs.record import Run
 
 Tree = Any
 
@@ -45,69 +48,62 @@ class _Source(NamedTuple):
     frozen: Any  # lifetime of agents whose parameters stay
 
 
-def record(config: Config, name: str, out: Path) -> None:
+def record(settings: Recording, out: Path, run: Run) -> None:
     """Record the gradients of one source.
 
-    Writes ``histograms``, ``tensors``, ``time`` and ``noise`` as parquet, ``samples.safetensors``
-    (``samples [agents, phases, window, coordinates]``) and ``run.json`` in ``out``.
+    Writes ``histograms``, ``tensors``, ``time`` and ``noise`` as parquet and
+    ``samples.safetensors`` (``samples [agents, phases, window, coordinates]``) in ``out``.
 
     Args:
-        config: The pipeline's configuration.
-        name: A source of ``analysis.sources``.
+        settings: Which agents.
         out: Folder of the results.
+        run: The record of the job.
 
     Raises:
-        L2OError: Unknown source or task.
+        L2OError: Unknown task.
     """
-    settings = config.analysis
-    if name not in settings.sources:
-        raise unknown_name("source", name, settings.sources)
-    spec = settings.sources[name]
-    tags = {"task": spec.task, "source": name, "scale": config.scale}
-    fits = advising(*lower("analysis.seeds", settings.seeds))
-    with Run(out, stage="record", config=settings.model_dump(), seed=0, tags=tags) as run, fits:
-        source = _source(config, spec.task)
-        recorder = Recorder(len(PHASES), settings.window, settings.coordinates)
-        (family,) = families([Candidate("adam", "adam", spec.learning_rate)])
-        program = RecordingProgram(family.program.optimizer, recorder)
-        seeds = range(settings.seeds)
-        values = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(seeds), axis=0), family.values)
-        keys = jnp.stack([key_for(seed, "record", name) for seed in seeds])
-        half = source.updates // 2
-        state = source.lifetime.init(program, values, keys, 2 * half)
-        noise, returns = [], {}
-        for moment in PHASES:
-            if moment != PHASES[0]:
-                with run.phase("train"):
-                    state, measured = source.lifetime.advance(program, values, state, half)
-                    returns[f"return/{moment}"] = float(jnp.nanmean(measured["return"]))
-            with run.phase("noise"):
-                noise.append(_noise(source, values, state, settings.noise_gradients, moment))
-        seen = jax.device_get(state.opt_state.seen)
-        names = tensor_names(source.lifetime.agent.unravel, seen.recent.shape[-1])
-        _, sizes = tensor_index(source.lifetime.agent.unravel, seen.recent.shape[-1])
-        for file, table in (
-            ("histograms", _histograms(seen, names)),
-            ("tensors", _tensors(seen, names, sizes)),
-            ("time", _time(seen)),
-            ("noise", pd.concat(noise, ignore_index=True)),
-        ):
-            write_table(out / f"{file}.parquet", table.assign(source=name))
-        with atomic_path(out / "samples.safetensors") as path:
-            samples = {"samples": np.ascontiguousarray(seen.samples)}
-            save_file(samples, path, {"digest": digest_of({}, samples)})
-        run.summary(returns | {"parameters": int(seen.recent.shape[-1])})
+    source = _source(settings)
+    recorder = Recorder(len(PHASES), settings.window, settings.coordinates)
+    (family,) = families([Candidate("adam", "adam", settings.learning_rate)])
+    program = RecordingProgram(family.program.optimizer, recorder)
+    seeds = range(settings.seeds)
+    values = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(seeds), axis=0), family.values)
+    keys = jnp.stack([key_for(seed, "record", settings.source) for seed in seeds])
+    half = source.updates // 2
+    state = source.lifetime.init(program, values, keys, 2 * half)
+    noise, returns = [], {}
+    for moment in PHASES:
+        if moment != PHASES[0]:
+            with run.phase("train"):
+                state, measured = source.lifetime.advance(program, values, state, half)
+                returns[f"return/{moment}"] = float(jnp.nanmean(measured["return"]))
+        with run.phase("noise"):
+            noise.append(_noise(source, values, state, settings.noise_gradients, moment))
+    seen = jax.device_get(state.opt_state.seen)
+    parameters = seen.recent.shape[-1]
+    names = tensor_names(source.lifetime.agent.unravel, parameters)
+    _, sizes = tensor_index(source.lifetime.agent.unravel, parameters)
+    for file, table in (
+        ("histograms", _histograms(seen, names)),
+        ("tensors", _tensors(seen, names, sizes)),
+        ("time", _time(seen)),
+        ("noise", pd.concat(noise, ignore_index=True)),
+    ):
+        write_table(out / f"{file}.parquet", table.assign(source=settings.source))
+    with atomic_path(out / "samples.safetensors") as path:
+        samples = {"samples": np.ascontiguousarray(seen.samples)}
+        save_file(samples, path, {"digest": digest_of({}, samples)})
+    run.summary(returns | {"parameters": int(parameters)})
 
 
-def _source(config: Config, task: str) -> _Source:
-    if task in TOY_TASKS:
-        from l2o.evaluation.toy_tasks import configured_toy_lifetime
-
-        lifetime, budget = configured_toy_lifetime(config, task)
+def _source(settings: Recording) -> _Source:
+    task, training = settings.task, settings.training
+    if isinstance(training, ToyTraining):
+        lifetime, budget = toy_lifetime(task, training)
         return _Source(lifetime, budget.updates, lifetime.steps_per_update, lifetime)
     from l2o.evaluation.ppo_tasks import ppo_lifetime  # imports Brax, slowly
 
-    lifetime, budget = ppo_lifetime(task, config.transfer)
+    lifetime, budget = ppo_lifetime(task, training, settings.seeds)
     ppo = lifetime.agent.settings
     # Repeated passes over the same data would count as gradients of their own.
     once = dataclasses.replace(ppo, epochs=1)

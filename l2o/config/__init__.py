@@ -2,7 +2,3 @@
 
 Imports no jax: the Snakefile stays fast.
 """
-
-from l2o.config.files import build, dump, load, load_recipe, merge, parse, read_yaml, write
-
-__all__ = ["build", "dump", "load", "load_recipe", "merge", "parse", "read_yaml", "write"]

@@ -12,7 +12,9 @@ from typing import Any
 import pydantic
 import yaml
 
-from l2o.config.models import Config, Model, Recipe
+from l2o.config.base import Model
+from l2o.config.models import Config
+from l2o.config.recipe import Recipe
 from l2o.errors import ConfigError
 from l2o.files import write_text
 

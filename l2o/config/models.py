@@ -7,31 +7,11 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from l2o.config.analysis import Analysis, GradientSource
+from l2o.config.analysis import Analysis
 from l2o.config.base import Model, Name, Positive, PositiveFloat, Torso, field
-from l2o.config.recipe import MetaTask, Recipe
-from l2o.config.transfer import PPOBudget, Transfer
+from l2o.config.recipe import Recipe
+from l2o.config.transfer import Transfer
 from l2o.errors import unknown_name
-
-ROLES = ("training", "validation", "test", "supervised")
-"""What tasks are for: those of meta-training, of selection, never seen, of supervised learning."""
-
-__all__ = [
-    "ROLES",
-    "Ablation",
-    "Analysis",
-    "Baselines",
-    "Config",
-    "GradientSource",
-    "MetaTask",
-    "PPOBudget",
-    "Pretrained",
-    "Recipe",
-    "Select",
-    "Sweep",
-    "ToyBudget",
-    "Transfer",
-]
 
 
 class ToyBudget(Model):

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from l2o.config.files import merge, parse
-from l2o.config.models import Config, Recipe, Sweep
+from l2o.config.models import Config, Sweep
+from l2o.config.recipe import Recipe
 from l2o.errors import ConfigError, unknown_name
 
 # What is safe in the name of a folder, on a command line and in a pattern of Snakemake.

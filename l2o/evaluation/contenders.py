@@ -1,22 +1,29 @@
 """Who takes part in the transfer evaluation."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from l2o.config.models import Config
 from l2o.errors import CheckpointError
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.files import AGAIN, read_json, sha256
 
+if TYPE_CHECKING:
+    from l2o.config.parts import Contenders
 
-def contenders(config: Config, selection: Path, meta_train: Path) -> list[Candidate]:
+_SELECTED = ("champion", "untrained")
+
+
+def find_contenders(names: Contenders, selection: Path, meta_train: Path) -> list[Candidate]:
     """Return every optimizer of the transfer evaluation, learned ones at their own rates.
 
     The champion, its untrained initialisation, the last checkpoint of every other recipe that is
     named (a rule fixed in advance), and the classical optimizers, whose rates are NaN until tuned.
 
     Args:
-        config: The pipeline's configuration.
+        names: Who takes part.
         selection: Folder of the selection.
         meta_train: Folder with the runs of meta-training, ``<recipe>/seed_<seed>``.
 
@@ -27,13 +34,14 @@ def contenders(config: Config, selection: Path, meta_train: Path) -> list[Candid
     champion = selection / "champion.safetensors"
     if sha256(champion) != read_json(selection / "champion.json")["sha256"]:
         raise CheckpointError(f"{champion}: not the file that was selected; {AGAIN}.")
-    selected = [
-        _learned(config, config.select.recipe, selection / f"{name}.safetensors", name)
-        for name in ("champion", "untrained")
+    paths = {name: (names.selected, selection / f"{name}.safetensors") for name in _SELECTED}
+    for recipe, seed in names.others.items():
+        paths[recipe] = recipe, checkpoint_series(meta_train / recipe / f"seed_{seed}")[-1]
+    learned = [
+        _learned(recipe, names.optimizers[recipe], path, label)
+        for label, (recipe, path) in paths.items()
     ]
-    others = [_last(config, recipe, meta_train) for recipe in config.transfer.recipes]
-    classical = [Candidate(name, name, float("nan")) for name in config.baselines.optimizers]
-    return [*selected, *others, *classical]
+    return [*learned, *(Candidate(name, name, float("nan")) for name in names.classical)]
 
 
 def untuned(candidates: list[Candidate]) -> list[Candidate]:
@@ -54,15 +62,9 @@ def with_rates(candidates: list[Candidate], rates: dict[str, float]) -> list[Can
     return [dataclasses.replace(c, learning_rate=rates[c.label]) for c in candidates]
 
 
-def _last(config: Config, recipe: str, meta_train: Path) -> Candidate:
-    folder = meta_train / recipe / f"seed_{config.training_seeds(recipe)[0]}"
-    return _learned(config, recipe, checkpoint_series(folder)[-1], recipe)
-
-
-def _learned(config: Config, recipe: str, path: Path, label: str) -> Candidate:
+def _learned(recipe: str, wanted: str, path: Path, label: str) -> Candidate:
     """Read a checkpoint that must be of the recipe's optimizer."""
     candidate = resolve(str(path), None, label=label)
-    wanted = config.recipes[recipe].optimizer["name"]
     if candidate.optimizer.name != wanted:
         raise CheckpointError(
             f"{path}: a checkpoint of '{candidate.optimizer.name}', but recipe '{recipe}' has "

@@ -1,102 +1,76 @@
-"""The stage `level`: what the meta-training runs of one recipe achieve.
+"""Agents of an ablation's level: with trained weights, and with those that they started from."""
 
-A level is evaluated once, whatever the number of ablations that it takes part in, and a change of
-one level leaves the others alone.
-"""
+from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from l2o.config.models import Config
+from l2o.config.parts import PPOTraining, ToyTraining
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
-from l2o.evaluation.toy_tasks import configured_toy_lifetime
-from l2o.files import write_table
-from l2o.jobs.record import Run
+from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.seeding import key_for
-from l2o.statistics.effects import ELSEWHERE, STAGES, TOY
-from l2o.statistics.returns import final_returns, summarize
-from l2o.tasks.registry import TOY_TASKS
+from l2o.statistics.effects import ELSEWHERE, STAGES
+
+if TYPE_CHECKING:
+    from l2o.config.models import Pretrained
+    from l2o.jobs.record import Run
 
 
-def level(config: Config, recipe: str, where: str, meta_train: Path, out: Path) -> None:
-    """Train agents with the last checkpoint of every run, and with its first, untrained one.
-
-    The last checkpoint, a rule fixed in advance: choosing one per level would reward the level with
-    the noisier series. Learning rates are those of meta-training. A pretrained optimizer, which is
-    one run of unknown seed, gets as many agents as all runs of a recipe. Writes ``curves.parquet``
-    (see ``LEVEL_COLUMNS``; optimizers ``trained`` and ``untrained``) and ``run.json`` in ``out``.
+def last_and_first(runs: Path, meta_seeds: Sequence[int]) -> list[Candidate]:
+    """Return the last and the first checkpoint of every run, ``<trained or not>/<meta-seed>``.
 
     Args:
-        config: The pipeline's configuration.
-        recipe: A recipe, or a pretrained optimizer.
-        where: A task, or ``toy``: all toy tasks on which optimizers are evaluated.
-        meta_train: Folder with the runs, ``<recipe>/seed_<seed>``.
-        out: Folder of the results.
+        runs: Folder of a recipe's runs, ``seed_<seed>``.
+        meta_seeds: Of the runs.
 
     Raises:
-        L2OError: The recipe is unknown, or one of its runs is missing.
+        CheckpointError: A run is missing.
     """
-    tags = {"recipe": recipe, "scale": config.scale, "task": where}
-    settings = {"where": where, "meta_seeds": config.meta_seeds}
-    with Run(out, stage="level", config=settings, seed=0, tags=tags) as run:
-        pretrained = recipe in config.pretrained
-        found = _pretrained if pretrained else _checkpoints
-        candidates = list(found(config, recipe, meta_train))
-        curves = _curves(
-            config, candidates, where, run, len(config.meta_seeds) if pretrained else 1
-        )
-        names = curves["optimizer"].str.partition("/")
-        curves = curves.assign(optimizer=names[0], meta_seed=names[2].astype(int))
-        write_table(out / "curves.parquet", curves)
-        run.summary(
-            {
-                f"{row.task}/{row.optimizer}": row.mean
-                for _, part in curves.groupby("task")
-                for row in summarize(final_returns(part), ["task", "optimizer"]).itertuples()
-            }
-        )
-
-
-def _checkpoints(config: Config, recipe: str, meta_train: Path) -> Iterator[Candidate]:
-    """Yield the last and the first checkpoint of every run, labelled ``<stage>/<meta-seed>``."""
-    config.get_recipe(recipe)
-    for seed in config.meta_seeds:
-        series = checkpoint_series(meta_train / recipe / f"seed_{seed}")
+    found = []
+    for seed in meta_seeds:
+        series = checkpoint_series(runs / f"seed_{seed}")
         for stage, path in zip(STAGES, (series[-1], series[0]), strict=True):
-            yield resolve(str(path), None, label=f"{stage}/{seed}")
+            found.append(resolve(str(path), None, label=f"{stage}/{seed}"))
+    return found
 
 
-def _pretrained(config: Config, name: str, _: Path) -> Iterator[Candidate]:
-    settings = config.pretrained[name]
+def pretrained_and_new(settings: Pretrained) -> list[Candidate]:
+    """Return an optimizer with its weights from elsewhere, and as it would be before training."""
     labels = [f"{stage}/{ELSEWHERE}" for stage in STAGES]
     trained = resolve(settings.weights, settings.learning_rate, label=labels[0])
     start = trained.optimizer.init_meta(key_for(0, "init_meta"))
-    yield from (trained, dataclasses.replace(trained, label=labels[1], meta_params=start))
+    return [trained, dataclasses.replace(trained, label=labels[1], meta_params=start)]
 
 
-def _curves(
-    config: Config, candidates: list[Candidate], where: str, run: Run, times: int
+def level_curves(
+    tasks: Mapping[str, ToyTraining | PPOTraining],
+    candidates: Sequence[Candidate],
+    agents: int,
+    lanes: int,
+    run: Run,
 ) -> pd.DataFrame:
-    """Train the agents, so many times as many as an optimizer usually gets."""
-    if where != TOY and where not in TOY_TASKS:
-        return _ppo(config, candidates, where, run, times)
+    """Train agents with every candidate on every task.
+
+    Args:
+        tasks: The tasks, with how agents are trained on them.
+        candidates: The optimizers.
+        agents: Of each on every task.
+        lanes: How many of them side by side; it changes no result.
+        run: Shows the progress.
+    """
     frames = []
-    for task in config.toy_evaluation_tasks if where == TOY else [where]:
-        lifetime, budget = configured_toy_lifetime(config, task)
-        seeds = range(times * config.evaluation_seeds)
+    for task, training in tasks.items():
+        if isinstance(training, PPOTraining):
+            from l2o.evaluation.ppo_tasks import ppo_lifetime  # imports Brax, slowly
+
+            lifetime, budget = ppo_lifetime(task, training, lanes)
+        else:
+            lifetime, budget = toy_lifetime(task, training)
+        seeds = range(agents)
         frames.append(evaluate(task, lifetime, candidates, seeds, budget, show_points(run)))
     return pd.concat(frames, ignore_index=True)
-
-
-def _ppo(
-    config: Config, candidates: list[Candidate], task: str, run: Run, times: int
-) -> pd.DataFrame:
-    from l2o.evaluation.ppo_tasks import ppo_lifetime  # imports Brax, slowly
-
-    lifetime, budget = ppo_lifetime(task, config.transfer)
-    seeds = range(times * config.evaluation_ppo_seeds)
-    return evaluate(task, lifetime, candidates, seeds, budget, show_points(run))

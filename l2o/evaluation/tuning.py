@@ -1,14 +1,21 @@
 """Equal tuning: every optimizer tries the same learning rates, on the same seeds."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from l2o.evaluation.candidates import Candidate
-from l2o.evaluation.evaluate import Budget, Lifetime, evaluate
+from l2o.evaluation.evaluate import Budget, Lifetime, evaluate, show_points
 from l2o.statistics.returns import best_learning_rates, final_returns
+
+if TYPE_CHECKING:
+    from l2o.config.parts import Grid, PPOTraining
+    from l2o.evaluation.resume import Resume
+    from l2o.jobs.record import Run
 
 TUNING_SEED = 1_000_000
 """First seed used for tuning; no learning curve that is reported uses seeds this large."""
@@ -25,8 +32,7 @@ def grid_finals(
     task: str,
     lifetime: Lifetime,
     candidates: Sequence[Candidate],
-    learning_rates: Sequence[float],
-    seeds: int,
+    grid: Grid,
     budget: Budget,
     on_progress: Callable[[int, int, float], None] | None = None,
     **options: Any,
@@ -37,8 +43,7 @@ def grid_finals(
         task: Task to tune on.
         lifetime: How its agents are trained.
         candidates: The optimizers; their own learning rates are ignored.
-        learning_rates: The grid.
-        seeds: Seeds of each grid point.
+        grid: The learning rates, and the seeds of each.
         budget: How long agents are trained.
         on_progress: See :func:`l2o.evaluation.evaluate.evaluate`.
         **options: More of its arguments.
@@ -46,17 +51,49 @@ def grid_finals(
     Returns:
         See :func:`l2o.statistics.returns.final_returns`.
     """
-    grid = [
+    points = [
         dataclasses.replace(candidate, learning_rate=rate)
         for candidate in candidates
-        for rate in learning_rates
+        for rate in grid.learning_rates
     ]
-    trials = range(TUNING_SEED, TUNING_SEED + seeds)
-    return final_returns(evaluate(task, lifetime, grid, trials, budget, on_progress, **options))
+    trials = range(TUNING_SEED, TUNING_SEED + grid.tuning_seeds)
+    return final_returns(evaluate(task, lifetime, points, trials, budget, on_progress, **options))
+
+
+def ppo_grid_finals(
+    task: str,
+    training: PPOTraining,
+    grid: Grid,
+    seeds: int,
+    candidates: Sequence[Candidate],
+    run: Run,
+    resume: Resume,
+) -> pd.DataFrame:
+    """Train PPO agents with every candidate at every rate of the grid; see :func:`grid_finals`.
+
+    Args:
+        task: Task to tune on.
+        training: How its agents are trained.
+        grid: The learning rates, the seeds and the environment steps of each.
+        seeds: Agents side by side.
+        candidates: The optimizers; their own learning rates are ignored.
+        run: Shows the progress.
+        resume: What a killed job continues from.
+    """
+    from l2o.evaluation.ppo_tasks import ppo_lifetime  # imports Brax, slowly
+
+    lifetime, budget = ppo_lifetime(task, training, seeds, grid.tuning_env_steps, points=1)
+    show, part = show_points(run), resume.part("grid")
+    return grid_finals(task, lifetime, candidates, grid, budget, show, resume=part)
 
 
 def tune(
-    task: str, lifetime: Lifetime, candidates: Sequence[Candidate], *grid: Any
+    task: str,
+    lifetime: Lifetime,
+    candidates: Sequence[Candidate],
+    grid: Grid,
+    budget: Budget,
+    on_progress: Callable[[int, int, float], None] | None = None,
 ) -> tuple[list[Candidate], pd.DataFrame]:
     """Choose each candidate's learning rate by its mean final return.
 
@@ -64,7 +101,9 @@ def tune(
         task: Task to tune on.
         lifetime: How its agents are trained.
         candidates: The optimizers; their own learning rates are ignored.
-        *grid: The grid, its seeds, the budget and a callback, see :func:`grid_finals`.
+        grid: The learning rates, and the seeds of each.
+        budget: How long agents are trained.
+        on_progress: See :func:`l2o.evaluation.evaluate.evaluate`.
 
     Returns:
         The candidates with the learning rates chosen, and the whole grid, see ``TUNING_COLUMNS``.
@@ -72,7 +111,7 @@ def tune(
     Raises:
         ResultsError: A candidate diverged at every learning rate.
     """
-    finals = grid_finals(task, lifetime, candidates, *grid)
+    finals = grid_finals(task, lifetime, candidates, grid, budget, on_progress)
     best = best_learning_rates(finals).set_index("optimizer")["learning_rate"]
     tuned = [dataclasses.replace(c, learning_rate=float(best[c.label])) for c in candidates]
     return tuned, grid_table(finals)

@@ -14,11 +14,11 @@ import os
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from l2o.errors import ResultsError
 from l2o.files import read_json, write_json
@@ -29,14 +29,18 @@ from l2o.jobs.progress import CompileClock, Progress, process_start
 from l2o.jobs.system_metrics import SystemMetrics
 from l2o.redaction import redact
 
-if TYPE_CHECKING:
-    from l2o.tracking.live import LiveRun
-
 __all__ = ["FAILED_RECORD", "RECORD", "Run", "plain", "read_history"]
 
 INVOCATION_VARIABLE = "L2O_INVOCATION"
 # Exists while a job runs, and after a kill: a job that is the same goes on under the same identity.
 _OPEN = ".open.json"
+
+
+class Follower(Protocol):
+    """Shows a job elsewhere while it runs, see :mod:`l2o.tracking.live`."""
+
+    def stop(self, status: str) -> None:
+        """Show the rest, and that the job ended: ``FINISHED``, ``FAILED`` or ``SCHEDULED``."""
 
 
 class Run:
@@ -49,6 +53,8 @@ class Run:
         ...     run.summary({"best_return": 0.5})
     """
 
+    # Called with the folder, the record and both histories of each job that begins.
+    follow: ClassVar[Callable[[Path, dict, History, History], "Follower | None"] | None] = None
     # The time of a process is shared out among its runs: each begins where the last one ended.
     _accounted_until: ClassVar[float | None] = None
 
@@ -74,7 +80,7 @@ class Run:
         self.stage = stage
         self._history = History(self.out_dir / METRICS)
         self._system = SystemMetrics(self.out_dir)
-        self._live: LiveRun | None = None
+        self._follower: Follower | None = None
         self._clock = CompileClock()
         self._phases: dict[str, float] = {}
         self._results: dict[str, Any] = {}
@@ -93,7 +99,7 @@ class Run:
         self._job |= {"started": _now()} | provenance.code()
         self._clock.attach()
         self._system.start(goes_on)
-        self._live = self._follow()
+        self._follower = self._follow()
         return self
 
     def __exit__(
@@ -109,9 +115,9 @@ class Run:
         self._history.close()
         self._system.stop()
         self._end(error)
-        if self._live is not None:
+        if self._follower is not None:
             status = "FINISHED" if error is None else "FAILED"
-            self._live.stop("SCHEDULED" if isinstance(error, Interrupted) else status)
+            self._follower.stop("SCHEDULED" if isinstance(error, Interrupted) else status)
 
     def _end(self, error: BaseException | None) -> None:
         """Write the record of a job that ended."""
@@ -201,15 +207,12 @@ class Run:
         self._job["run_key"] = note["run_key"]
         return goes_on
 
-    def _follow(self) -> "LiveRun | None":
-        """Show the job on an MLflow server while it runs, if there is one."""
-        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-        if not uri.startswith(("http://", "https://")):
+    def _follow(self) -> "Follower | None":
+        """Show the job elsewhere while it runs, if somebody wants to."""
+        if Run.follow is None:
             return None
-        from l2o.tracking.live import LiveRun
-
         record = plain(self._job | {"invocation": os.environ.get(INVOCATION_VARIABLE)})
-        return LiveRun(uri, self.out_dir, record, self._history, self._system.history)
+        return Run.follow(self.out_dir, record, self._history, self._system.history)
 
     def _record(self, status: str) -> dict[str, Any]:
         record = self._job | {

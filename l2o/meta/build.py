@@ -1,10 +1,12 @@
 """From a recipe to a meta-trainer."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import optax
 
-from l2o.config.models import MetaTask, Recipe
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
 from l2o.meta.inner import InnerLoop
@@ -13,6 +15,9 @@ from l2o.meta.outer import MetaTrainer, Start
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
 from l2o.tasks.registry import make_toy_agent
+
+if TYPE_CHECKING:
+    from l2o.config.recipe import MetaTask, Recipe
 
 
 def build_trainer(recipe: Recipe, devices: int = 1) -> MetaTrainer:

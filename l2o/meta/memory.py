@@ -1,7 +1,13 @@
 """What to lower where a population does not fit memory."""
 
-from l2o.config.models import Recipe
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from l2o.jobs.failures import lower
+
+if TYPE_CHECKING:
+    from l2o.config.recipe import Recipe
 
 
 def less_memory(recipe: Recipe, prefix: str = "") -> list[str]:

@@ -1,55 +1,57 @@
-"""The stage `sweep`: meta-train all rows of a table, each program once."""
+"""Meta-training of the rows of a table, each program once."""
 
 import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from l2o.config.models import Config
-from l2o.config.sweeps import Row, find_row, read_sweep
+from l2o.config.sweeps import Row
 from l2o.files import atomic_path, copy_folder, read_json
 from l2o.jobs.record import RECORD, plain
-from l2o.jobs.versions import code_version
 from l2o.meta.build import program_of
 from l2o.meta.train import Member, meta_train
 
 
-def sweep(
-    config: Config, name: str, out: Path, state: Path, devices: int = 1, only: str | None = None
+def train_rows(
+    rows: Sequence[Row],
+    recipe: str,
+    out: Path,
+    state: Path,
+    tags: dict[str, str],
+    code: str,
+    devices: int = 1,
 ) -> None:
-    """Meta-train every row of a sweep; results are those of as many single runs.
+    """Meta-train rows of a sweep; results are those of as many single runs.
 
     Rows that share a program run side by side in it; one after the other where they do not.
 
     Args:
-        config: The pipeline's configuration.
-        name: One of its sweeps.
+        rows: The rows.
+        recipe: Name of the recipe that they start from.
         out: Folder of the sweep's results; each row has one below.
         state: Folder to resume from after a kill; removed when done.
+        tags: For the records.
+        code: Version of the code; what another one left is not resumed from.
         devices: Devices that share the rows.
-        only: Folder of the one row to train.
 
     Raises:
-        L2OError: There is no such sweep or row, or its table or a recipe is wrong.
+        L2OError: A recipe is wrong.
     """
-    rows = read_sweep(config, name)
     groups: dict[str, list[Row]] = {}
-    for row in rows if only is None else [find_row(rows, only)]:
+    for row in rows:
         groups.setdefault(program_of(row.recipe), []).append(row)
     # Snakemake deletes the outputs of a job that failed: finished groups are kept here until all
     # are done, apart for each version of the code.
     kept = state / "finished"
-    label = config.sweeps[name].recipe
-    tags = {"scale": config.scale, "sweep": name}
     for i, group in enumerate(groups.values()):
-        copy = kept / f"{i}_{code_version('sweep')}"
+        copy = kept / f"{i}_{code}"
         if all(_is_done(row, out) for row in group):
             continue
         if all(_is_done(row, copy) for row in group):
             _copy(group, copy, out)
             continue
-        members = [Member(row.recipe, label, row.seed, out / row.folder) for row in group]
-        meta_train(members, state / str(i), tags, devices)
+        members = [Member(row.recipe, recipe, row.seed, out / row.folder) for row in group]
+        meta_train(members, state / str(i), tags, code, devices)
         if len(groups) > 1:
             _keep(group, out, copy)
     shutil.rmtree(kept, ignore_errors=True)

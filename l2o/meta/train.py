@@ -1,4 +1,6 @@
-"""The stage `meta-train`: run recipes, keep every series of checkpoints, resume exactly."""
+"""Meta-training: run recipes, keep every series of checkpoints, resume exactly."""
+
+from __future__ import annotations
 
 import contextlib
 import functools
@@ -6,7 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,6 @@ import numpy as np
 
 from l2o import __version__
 from l2o.agents.vectorize import RUN_ONCE, count_parameters
-from l2o.config.models import Recipe
 from l2o.errors import L2OError
 from l2o.files import copy_folder, write_table
 from l2o.jobs import provenance
@@ -23,13 +24,15 @@ from l2o.jobs.interrupts import Interrupted, postponed
 from l2o.jobs.processes import anywhere, copy_everywhere, everywhere, is_writer
 from l2o.jobs.record import Run, read_history
 from l2o.jobs.resume import ResumeState
-from l2o.jobs.versions import code_version
 from l2o.meta.build import build_trainer, starting_point
 from l2o.meta.devices import over_devices
 from l2o.meta.memory import less_memory
 from l2o.meta.outer import MetaState, MetaTrainer
 from l2o.optimizers.weights import save_weights
 from l2o.seeding import key_for
+
+if TYPE_CHECKING:
+    from l2o.config.recipe import Recipe
 
 Tree = Any
 _LICENCE = "Apache-2.0"  # of this package, and of what its recipes make
@@ -45,7 +48,7 @@ class Member(NamedTuple):
 
 
 def meta_train(
-    members: Sequence[Member], state: Path, tags: dict[str, str], devices: int = 1
+    members: Sequence[Member], state: Path, tags: dict[str, str], code: str, devices: int = 1
 ) -> None:
     """Meta-train one optimizer, or several side by side in one program.
 
@@ -57,6 +60,7 @@ def meta_train(
             :func:`l2o.meta.build.program_of`.
         state: Folder to resume from after a kill; removed when done.
         tags: For the records: scale, sweep.
+        code: Version of the code; what another one left is not resumed from.
         devices: Devices that share the members, or the population of a single one.
 
     Raises:
@@ -73,7 +77,7 @@ def meta_train(
             state,
             {
                 "members": [[m.recipe.model_dump(), m.seed] for m in members],
-                "code": code_version("meta_train"),
+                "code": code,
             },
         )
         runs = [stack.enter_context(_run(member, tags)) for member in members]

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from l2o.config.models import Config
-from l2o.errors import unknown_name
 from l2o.files import read_table, write_table
 from l2o.jobs.record import Run
 from l2o.report import gradient_figures as figures
@@ -43,23 +42,19 @@ STUDIES: dict[str, Callable[[Callable[[str], pd.DataFrame]], Tables]] = {
 }
 
 
-def study(config: Config, name: str, recordings: Path, drift: Path, out: Path) -> None:
+def study(settings: Any, recordings: Path, drift: Path, out: Path) -> None:
     """Write the tables (parquet) and figures of a study, and ``run.json``, in ``out``.
 
     Args:
-        config: The pipeline's configuration.
-        name: Which, see ``STUDIES``.
+        settings: See :class:`l2o.stages.study.Settings`.
         recordings: Folder with a sub-folder of recordings per source.
         drift: Folder of the stage `drift`, for the study ``non_iid``.
         out: Folder of the results.
 
     Raises:
-        L2OError: Unknown study.
         ResultsError: A recording is missing or damaged.
     """
-    if name not in STUDIES:
-        raise unknown_name("study", name, STUDIES)
-    sources = list(config.analysis.sources)
+    name, sources = settings.study, list(settings.sources)
 
     def read(table: str) -> pd.DataFrame:
         if table == "drift":
@@ -67,7 +62,7 @@ def study(config: Config, name: str, recordings: Path, drift: Path, out: Path) -
         return _together(recordings, sources, table)
 
     record = {"study": name, "sources": sources}
-    tags = {"study": name, "scale": config.scale}
+    tags = {"study": name, "scale": settings.scale}
     with Run(out, stage="study", config=record, seed=0, tags=tags) as run:
         tables = STUDIES[name](read)
         for file, table in tables.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from l2o import config
+from l2o.config import files as config
 from l2o.config.models import Config
 from l2o.errors import ResultsError
 from l2o.files import read_json, read_table

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from l2o.config.models import Config
 from l2o.files import read_table, write_table
 from l2o.jobs.record import Run
 from l2o.report import aggregate_figures, svg
@@ -15,26 +15,26 @@ from l2o.statistics import aggregates
 from l2o.statistics.returns import CURVE_COLUMNS, MIN_SEEDS
 
 
-def transfer_summary(config: Config, transfer: Path, out: Path) -> None:
+def transfer_summary(settings: Any, transfer: Path, out: Path) -> None:
     """Score every optimizer on every test task and aggregate the scores.
 
     Writes ``scores``, ``aggregates``, ``profiles``, ``improvement`` and ``efficiency`` as parquet,
     figures as SVG and PNG, and ``run.json`` in ``out``.
 
     Args:
-        config: The pipeline's configuration.
+        settings: See :class:`l2o.stages.transfer_summary.Settings`.
         transfer: Folder with a sub-folder of transfer results per test task.
         out: Folder of the results.
 
     Raises:
         ResultsError: A task's curves are missing or damaged, or no task can be scored.
     """
-    tags = {"recipe": config.select.recipe, "scale": config.scale}
-    record = {"tasks": config.transfer.tasks, "resamples": aggregates.RESAMPLES}
+    tags = {"recipe": settings.recipe, "scale": settings.scale}
+    record = {"tasks": settings.tasks, "resamples": aggregates.RESAMPLES}
     with Run(out, stage="transfer_summary", config=record, seed=0, tags=tags) as run:
         curves = {
             task: read_table(transfer / task / "curves.parquet", CURVE_COLUMNS)
-            for task in config.transfer.tasks
+            for task in settings.tasks
         }
         scores = aggregates.score_tasks(curves.values())
         for reason in scores.left_out:

@@ -1,15 +1,13 @@
-"""The stage `ablate`: compare recipes that differ in one thing. Imports no jax."""
+"""Effects of an ablation's levels, and of its factors. Imports no jax."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from l2o.config.models import ROLES, Ablation, Config
-from l2o.errors import unknown_name
-from l2o.files import read_table, write_table
-from l2o.jobs.record import Run
+from l2o.choices import ROLES
+from l2o.files import read_table
 from l2o.statistics.aggregates import (
     TransferScores,
     probability_of_improvement,
@@ -19,8 +17,6 @@ from l2o.statistics.factorial import FACTOR_COLUMNS, factor_rows
 from l2o.statistics.nested import difference, interquartile_mean, nested_estimate
 from l2o.statistics.returns import CURVE_COLUMNS, final_returns, summarize
 
-TOY = "toy"
-"""In place of a task: all toy tasks on which optimizers are evaluated."""
 STAGES = ("trained", "untrained")
 """What a level is evaluated with: its last checkpoint, and its first."""
 ELSEWHERE = -1
@@ -48,81 +44,77 @@ _AGENTS = 100_000
 """More than any seed of an agent: runs are numbered by meta-training seed and agent."""
 
 
-def ablate(config: Config, name: str, levels: Path, baselines: Path, out: Path) -> None:
-    """Compare the levels of an ablation with each other and with the full method.
-
-    Writes ``curves.parquet``, ``summary.parquet`` (per level and task), ``effects.parquet`` (see
-    ``EFFECT_COLUMNS``), ``factors.parquet`` (:data:`l2o.statistics.factorial.FACTOR_COLUMNS`; no
-    rows without factors) and ``run.json`` in ``out``.
+def level_curves(recipes: Mapping[str, str], places: Sequence[str], levels: Path) -> pd.DataFrame:
+    """Return the curves of every level, labelled ``<recipe>/seed_<seed>/<stage>``.
 
     Args:
-        config: The pipeline's configuration.
-        name: The ablation.
-        levels: Folder with ``<recipe>/<toy or task>`` of every level.
-        baselines: Folder of the tasks' baselines.
-        out: Folder of the results.
-
-    Raises:
-        L2OError: Unknown ablation.
-        ResultsError: A level or a baseline is missing.
+        recipes: The levels, with what the report calls each.
+        places: Where they were evaluated.
+        levels: Folder with ``<recipe>/<place>`` of every level.
     """
-    if name not in config.ablations:
-        raise unknown_name("ablation", name, config.ablations)
-    settings = config.ablations[name]
-    tags = {"recipe": name, "scale": config.scale}
-    with Run(out, stage="ablation", config=settings.model_dump(), seed=0, tags=tags) as run:
-        curves = pd.concat(_levels(config, settings, levels), ignore_index=True)
-        write_table(out / "curves.parquet", curves)
-        write_table(out / "summary.parquet", _summary(config, curves))
-        effects, factors = _effects(config, settings, curves, baselines)
-        write_table(out / "effects.parquet", effects)
-        write_table(out / "factors.parquet", factors)
-        run.summary({f"{row.where}/{row.recipe}": row.iqm for row in effects.itertuples()})
-
-
-def _levels(config: Config, settings: Ablation, levels: Path) -> Iterator[pd.DataFrame]:
-    """Yield the curves of every level, labelled ``<recipe>/seed_<seed>/<stage>``."""
-    for recipe, variant in settings.recipes.items():
-        for where in (TOY, *settings.tasks):
-            part = read_table(levels / recipe / where / "curves.parquet", LEVEL_COLUMNS)
+    parts = []
+    for recipe, variant in recipes.items():
+        for place in places:
+            part = read_table(levels / recipe / place / "curves.parquet", LEVEL_COLUMNS)
             run = f"{recipe}/seed_" + part["meta_seed"].astype(str) + "/"
-            yield part.assign(
-                variant=variant,
-                recipe=recipe,
-                stage=part["optimizer"],
-                optimizer=run + part["optimizer"],
+            parts.append(
+                part.assign(
+                    variant=variant,
+                    recipe=recipe,
+                    stage=part["optimizer"],
+                    optimizer=run + part["optimizer"],
+                )
             )
+    return pd.concat(parts, ignore_index=True)
 
 
-def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
+def summary(curves: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
+    """Return final returns per level and task.
+
+    Args:
+        curves: From :func:`level_curves`.
+        roles: What every task is for.
+    """
     finals = final_returns(curves)
     names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
-    return table.assign(role=table["task"].map(config.role)).drop(columns="optimizer")
+    return table.assign(role=table["task"].map(roles)).drop(columns="optimizer")
 
 
-def _effects(
-    config: Config, settings: Ablation, curves: pd.DataFrame, baselines: Path
+def effects(
+    recipes: Mapping[str, str],
+    factors: Mapping[str, Sequence[str]],
+    roles: Mapping[str, str],
+    curves: pd.DataFrame,
+    baselines: Path,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the effects of levels, and of factors."""
-    effects: list[tuple] = []
-    factors: list[tuple] = []
+    """Return the effects of levels (``EFFECT_COLUMNS``), and of factors (``FACTOR_COLUMNS``).
+
+    Args:
+        recipes: The levels, with what the report calls each; the full method first.
+        factors: By factor, the recipes in which it is present.
+        roles: What every task is for.
+        curves: From :func:`level_curves`.
+        baselines: Folder of the tasks' baselines.
+    """
+    level_rows: list[tuple] = []
+    term_rows: list[tuple] = []
     given = curves["task"].unique()
     for where in ROLES:
-        tasks = [task for task in given if config.role(task) == where]
+        tasks = [task for task in given if roles[task] == where]
         if not tasks:
             continue
         found = score_tasks(_scored(task, curves, baselines) for task in tasks)
         for reason in found.left_out:
             print(f"left out of the effects: {reason}", flush=True)
-        names = [name for name in settings.recipes if name in found.complete]
+        names = [name for name in recipes if name in found.complete]
         scores = {name: _runs(found, name) for name in names}
-        effects += _effect_rows(where, scores, settings.recipes)
-        if settings.factors and len(scores) == len(settings.recipes):
-            factors += factor_rows(where, settings.factors, scores)
+        level_rows += _effect_rows(where, scores, recipes)
+        if factors and len(scores) == len(recipes):
+            term_rows += factor_rows(where, factors, scores)
     return (
-        pd.DataFrame(effects, columns=list(EFFECT_COLUMNS)),
-        pd.DataFrame(factors, columns=list(FACTOR_COLUMNS)),
+        pd.DataFrame(level_rows, columns=list(EFFECT_COLUMNS)),
+        pd.DataFrame(term_rows, columns=list(FACTOR_COLUMNS)),
     )
 
 

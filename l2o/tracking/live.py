@@ -5,6 +5,7 @@ while the job is ending, is completed by ``l2o track sync``.
 """
 
 import json
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2o.jobs.history import SYSTEM, History, plain
 from l2o.jobs.reading import PREFIXES, Job, Point, line_points
+from l2o.jobs.record import Run
 from l2o.redaction import redact
 from l2o.tracking.delivery import parent_of
 from l2o.tracking.store import (
@@ -24,11 +26,28 @@ from l2o.tracking.store import (
     METRIC_BATCH,
     PARENT_TAG,
     RUN_KEY_TAG,
+    is_server,
     note_run,
 )
 
 if TYPE_CHECKING:
     from l2o.tracking.rest import RestClient
+
+
+def follow_jobs() -> None:
+    """Show every job of this process on the server that the environment names, while it runs.
+
+    The variable is MLflow's own, ``MLFLOW_TRACKING_URI``; a store that is no server shows jobs when
+    they are delivered.
+    """
+    Run.follow = _follow
+
+
+def _follow(
+    out_dir: Path, record: Mapping[str, Any], metrics: History, system: History
+) -> "LiveRun | None":
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return LiveRun(uri, out_dir, record, metrics, system) if is_server(uri) else None
 
 
 class LiveRun:

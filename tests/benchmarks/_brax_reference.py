@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from l2o.config.models import Transfer
+from l2o.config.transfer import Transfer
 from l2o.evaluation.ppo_tasks import ppo_settings
 
 ROOT = Path(__file__).parents[2]

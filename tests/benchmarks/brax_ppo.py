@@ -27,8 +27,8 @@ import numpy as np
 import optax
 from _brax_reference import REFERENCE, ROOT, Reference, make_environment, reference_request
 
-from l2o import config
-from l2o.config.models import Transfer
+from l2o.config import files as config
+from l2o.config.transfer import Transfer
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.evaluate import evaluate
 from l2o.evaluation.ppo_tasks import ppo_lifetime

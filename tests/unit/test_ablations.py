@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from l2o import config
+from l2o.config import files as config
 from l2o.config.models import Config
 from l2o.errors import L2OError, ResultsError
 from l2o.files import write_table

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from l2o import config
 from l2o.cli import main
+from l2o.config import files as config
 from l2o.errors import ResultsError
 from l2o.files import read_json, read_table, write_table
 from l2o.jobs.reading import find_jobs

@@ -12,10 +12,10 @@ import pytest
 from safetensors.numpy import save_file
 from scipy import stats
 
-from l2o import config
 from l2o.analysis import drift, identity, noise, record, recorder
 from l2o.analysis.recorder import BINS, LAGS, LOWEST, Recorder
 from l2o.choices import RESETS
+from l2o.config import files as config
 from l2o.config.analysis import Identity
 from l2o.config.models import Config
 from l2o.environments.digits import HELD_OUT, load_digits

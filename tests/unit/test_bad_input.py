@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from l2o import config
 from l2o.cli import build_parser, main
+from l2o.config import files as config
 from l2o.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "config"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from l2o import config
+from l2o.config import files as config
 from l2o.evaluation.ppo_tasks import ppo_lifetime
 
 ROOT = Path(__file__).parents[2]

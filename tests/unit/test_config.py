@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from l2o.jobs.versions import code_version, settings_version, upstream_version
 
-from l2o import config
 from l2o.cli import main
+from l2o.config import files as config
 from l2o.config import keys as config_keys
 from l2o.errors import ConfigError, L2OError
 from l2o.jobs import versions as stages
-from l2o.jobs.versions import code_version, settings_version, upstream_version
 
 FOLDER = Path(__file__).parents[2] / "config"
 SCALES = ("smoke", "quick", "paper")

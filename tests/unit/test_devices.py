@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from l2o.config.models import Recipe
+from l2o.config.recipe import Recipe
 from l2o.errors import ConfigError
 from l2o.meta.build import build_trainer
 from l2o.meta.devices import use_devices
@@ -19,7 +19,7 @@ import jax, numpy as np
 from l2o.meta.devices import use_devices
 use_devices(8)
 from l2o.meta.build import build_trainer, starting_point
-from l2o.config.models import Recipe
+from l2o.config.recipe import Recipe
 
 estimator, objective, *counts = sys.argv[1:]
 recipe = Recipe(

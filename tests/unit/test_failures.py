@@ -13,7 +13,8 @@ from killing import RECIPE
 
 from l2o.cli import main
 from l2o.config.files import parse
-from l2o.config.models import Recipe, ToyBudget
+from l2o.config.models import ToyBudget
+from l2o.config.recipe import Recipe
 from l2o.errors import ConfigError, OutOfMemoryError
 from l2o.evaluation.evaluate import Budget
 from l2o.evaluation.memory import LANES_VARIABLE, lanes_that_fit, less_memory

@@ -11,8 +11,8 @@ from snakemake.utils import Paramspace
 
 import l2o.evaluation.selection
 import l2o.meta.sweep
-from l2o import config
 from l2o.cli import main
+from l2o.config import files as config
 from l2o.config.sweeps import find_row, read_sweep, split_row
 from l2o.errors import ConfigError, L2OError
 from l2o.evaluation.candidates import checkpoint_series, resolve

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from l2o import config
+from l2o.config import files as config
 from l2o.config.models import ToyBudget
 from l2o.errors import CheckpointError, ResultsError
 from l2o.evaluation import resume as resume_module

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 import l2o
-from l2o import config
 from l2o.cli import main
+from l2o.config import files as config
 from l2o.config.sweeps import read_sweep
 from l2o.errors import ConfigError
 from l2o.files import read_table

@@ -1,6 +1,6 @@
 rule level:
     input:
-        lambda wildcards: get_compared_runs(wildcards.recipe),
+        get_inputs("level"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/levels/{{recipe}}/{{where}}/run.json",
@@ -13,11 +13,7 @@ rule level:
     params:
         out=subpath(output.run, parent=True),
         runs=f"{RESULTS}/meta_train",
-        settings=lambda wildcards: settings_version(
-            CFG, "level", f"{wildcards.recipe}/{wildcards.where}"
-        ),
-        upstream=lambda wildcards: upstream_version(CFG, "level", wildcards.recipe),
-        code=code_version("level"),
+        version=get_version("level"),
     message:
         "Evaluating {wildcards.recipe} on {wildcards.where}"
     shell:
@@ -25,9 +21,9 @@ rule level:
         " --where {wildcards.where:q} --runs {params.runs:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
-rule ablation:
+rule ablate:
     input:
-        get_ablation_runs,
+        get_inputs("ablate"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/ablations/{{ablation}}/run.json",
@@ -44,13 +40,11 @@ rule ablation:
         out=subpath(output.run, parent=True),
         levels=f"{RESULTS}/levels",
         baselines=f"{RESULTS}/baselines",
-        settings=lambda wildcards: settings_version(CFG, "ablate", wildcards.ablation),
-        upstream=lambda wildcards: upstream_version(CFG, "ablate", wildcards.ablation),
-        code=code_version("ablate"),
+        version=get_version("ablate"),
     message:
         "Ablation {wildcards.ablation}"
     shell:
-        "l2o ablate --config {input.config:q} --name {wildcards.ablation:q}"
+        "l2o ablate --config {input.config:q} --ablation {wildcards.ablation:q}"
         " --levels {params.levels:q} --baselines {params.baselines:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 
@@ -62,21 +56,22 @@ for NAME in CFG.ablations:
         name:
             f"ablation_{NAME}"
         input:
-            get_run_records("ablations/{name}", name=NAME),
+            get_results([job("ablate", ablation=NAME)]),
         localrule: True
 
 
-for NAME in dict.fromkeys(recipe for item in CFG.ablations.values() for recipe in item.recipes):
+LEVELS = dict.fromkeys(one for name in CFG.ablations for one in jobs.levels_of(CFG, name))
+for NAME in dict.fromkeys(one.named["recipe"] for one in LEVELS):
 
     rule:
         name:
             f"level_{NAME}"
         input:
-            get_levels([NAME], get_places(NAME)),
+            get_results(one for one in LEVELS if one.named["recipe"] == NAME),
         localrule: True
 
 
 rule ablations:
     input:
-        get_run_records("ablations/{name}", name=CFG.usual_ablations),
+        get_results(job("ablate", ablation=name) for name in CFG.usual_ablations),
     localrule: True

@@ -1,6 +1,7 @@
 # Studies of gradients; not part of `all`. The report shows those that were made.
-rule record_source:
+rule record:
     input:
+        get_inputs("record"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/analysis/recordings/{{source}}/run.json",
@@ -17,8 +18,7 @@ rule record_source:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        settings=lambda wildcards: settings_version(CFG, "record", wildcards.source),
-        code=code_version("record"),
+        version=get_version("record"),
     message:
         "Recording the gradients of {wildcards.source}"
     shell:
@@ -28,6 +28,7 @@ rule record_source:
 
 rule drift:
     input:
+        get_inputs("drift"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/analysis/drift/run.json",
@@ -39,8 +40,7 @@ rule drift:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        settings=settings_version(CFG, "drift"),
-        code=code_version("drift"),
+        version=get_version("drift"),
     message:
         "Recording what meta-training sees with and without pipeline training"
     shell:
@@ -49,14 +49,14 @@ rule drift:
 
 rule study:
     input:
-        get_study_inputs,
+        get_inputs("study"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/analysis/{{study}}/run.json",
     log:
         f"{RESULTS}/logs/analysis/{{study}}.log",
     wildcard_constraints:
-        study="range|non_iid|noise",
+        study="|".join(STUDIES),
     threads: 1
     resources:
         mem_mb=get_memory(2000),
@@ -64,9 +64,7 @@ rule study:
         out=subpath(output.run, parent=True),
         recordings=f"{RESULTS}/analysis/recordings",
         drift=f"{RESULTS}/analysis/drift",
-        settings=settings_version(CFG, "study"),
-        upstream=lambda wildcards: upstream_version(CFG, "study", wildcards.study),
-        code=code_version("study"),
+        version=get_version("study"),
     message:
         "Study of gradients: {wildcards.study}"
     shell:
@@ -75,10 +73,10 @@ rule study:
         " 2>&1 | tee {log:q}"
 
 
-rule identity_source:
+rule identity:
     input:
+        get_inputs("identity"),
         config=ancient(CONFIG),
-        samples=f"{RESULTS}/analysis/recordings/{{source}}/samples.safetensors",
     output:
         run=f"{RESULTS}/analysis/identity/{{source}}/run.json",
         table=f"{RESULTS}/analysis/identity/{{source}}/identity.parquet",
@@ -89,10 +87,8 @@ rule identity_source:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
-        recordings=subpath(input.samples, ancestor=2),
-        settings=settings_version(CFG, "identity"),
-        upstream=lambda wildcards: upstream_version(CFG, "identity", wildcards.source),
-        code=code_version("identity"),
+        recordings=f"{RESULTS}/analysis/recordings",
+        version=get_version("identity"),
     message:
         "Networks learn to reproduce the gradients of {wildcards.source}"
     shell:
@@ -100,32 +96,25 @@ rule identity_source:
         " --recordings {params.recordings:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
-rule analysis_range:
-    input:
-        get_run_records("analysis/range"),
-    localrule: True
+# A target for each study, and one for all.
+for NAME in STUDIES:
 
-
-rule analysis_non_iid:
-    input:
-        get_run_records("analysis/non_iid"),
-    localrule: True
-
-
-rule analysis_noise:
-    input:
-        get_run_records("analysis/noise"),
-    localrule: True
+    rule:
+        name:
+            f"analysis_{NAME}"
+        input:
+            get_results([job("study", study=NAME)]),
+        localrule: True
 
 
 rule analysis_identity:
     input:
-        get_run_records("analysis/identity/{source}", source=CFG.analysis.identity.sources),
+        get_results(job("identity", source=source) for source in CFG.analysis.identity.sources),
     localrule: True
 
 
 rule analysis:
     input:
-        get_run_records("analysis/{study}", study=["range", "non_iid", "noise"]),
-        get_run_records("analysis/identity/{source}", source=CFG.analysis.identity.sources),
+        get_results(job("study", study=study) for study in STUDIES),
+        get_results(job("identity", source=source) for source in CFG.analysis.identity.sources),
     localrule: True

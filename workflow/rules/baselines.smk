@@ -1,5 +1,6 @@
-rule baselines_task:
+rule baselines:
     input:
+        get_inputs("baselines"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/baselines/{{task}}/run.json",
@@ -15,8 +16,7 @@ rule baselines_task:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        settings=lambda wildcards: settings_version(CFG, "baselines", wildcards.task),
-        code=code_version("baselines"),
+        version=get_version("baselines"),
     message:
         "Tuning classical optimizers on {wildcards.task}"
     shell:
@@ -24,7 +24,7 @@ rule baselines_task:
         " 2>&1 | tee {log:q}"
 
 
-rule baselines:
+rule all_baselines:
     input:
-        get_run_records("baselines/{task}", task=CFG.toy_evaluation_tasks),
+        get_results(job("baselines", task=task) for task in CFG.toy_evaluation_tasks),
     localrule: True

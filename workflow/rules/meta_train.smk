@@ -1,5 +1,6 @@
-rule meta_train_run:
+rule meta_train:
     input:
+        get_inputs("meta_train"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/run.json",
@@ -15,8 +16,7 @@ rule meta_train_run:
         out=subpath(output.run, parent=True),
         # Not an output: Snakemake would delete what a killed job resumes from.
         state=f"{RESULTS}/.state/meta_train/{{recipe}}/seed_{{seed}}",
-        settings=lambda wildcards: settings_version(CFG, "meta_train", wildcards.recipe),
-        code=code_version("meta_train"),
+        version=get_version("meta_train"),
     message:
         "Meta-training {wildcards.recipe}, seed {wildcards.seed}"
     shell:
@@ -24,7 +24,18 @@ rule meta_train_run:
         " --seed {wildcards.seed:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
-rule meta_train:
+# A target for each recipe, and one for those of the whole pipeline.
+for NAME in CFG.recipes:
+
+    rule:
+        name:
+            f"meta_train_{NAME}"
+        input:
+            get_results(jobs.trainings(CFG, NAME)),
+        localrule: True
+
+
+rule all_meta_train:
     input:
-        get_meta_training(CFG.select.recipe),
+        get_results(one for recipe in CFG.usual_recipes for one in jobs.trainings(CFG, recipe)),
     localrule: True

@@ -3,15 +3,14 @@ from l2o.report.sections import SECTIONS
 
 rule track:
     input:
-        get_all_runs,
+        get_inputs("track"),
     output:
         f"{RESULTS}/tracking.json",
     log:
         f"{RESULTS}/logs/track.log",
     localrule: True
     params:
-        upstream=upstream_version(CFG, "track"),
-        code=code_version("track"),
+        version=get_version("track"),
     message:
         "Bringing the runs into MLflow"
     shell:
@@ -20,10 +19,8 @@ rule track:
 
 rule report:
     input:
-        get_all_runs,
+        get_inputs("report"),
         config=CONFIG,
-        # Not read: beside each job it leaves the address of its run, to which the page links.
-        tracking=f"{RESULTS}/tracking.json",
     output:
         page=report(
             f"{RESULTS}/report.html",
@@ -61,8 +58,7 @@ rule report:
             "meta_training": len(CFG.meta_seeds),
             "gradients": CFG.analysis.seeds,
         },
-        upstream=upstream_version(CFG, "report"),
-        code=code_version("report"),
+        version=get_version("report"),
     message:
         "Writing {output.page}"
     shell:

@@ -4,8 +4,9 @@ for SWEEP in CFG.sweeps:
 
         rule:
             name:
-                f"meta_train_rows_{SWEEP}"
+                f"sweep_rows_{SWEEP}"
             input:
+                get_inputs("sweep", sweep=SWEEP),
                 config=ancient(CONFIG),
             output:
                 runs=get_row_files(SWEEP, "run.json"),
@@ -19,11 +20,10 @@ for SWEEP in CFG.sweeps:
             params:
                 sweep=SWEEP,
                 devices=CFG.sweeps[SWEEP].devices,
-                out=lambda wildcards, output: get_sweep_folder(output.runs[0]),
+                out=f"{RESULTS}/sweeps/{SWEEP}",
                 # Not an output: Snakemake would delete what a killed job resumes from.
                 state=f"{RESULTS}/.state/sweeps/{SWEEP}",
-                settings=settings_version(CFG, "sweep", SWEEP),
-                code=code_version("sweep"),
+                version=get_version("sweep", sweep=SWEEP),
             message:
                 "Meta-training all rows of sweep {params.sweep}"
             shell:
@@ -32,8 +32,9 @@ for SWEEP in CFG.sweeps:
                 " 2>&1 | tee {log:q}"
 
 
-rule meta_train_row:
+rule sweep:
     input:
+        get_inputs("sweep"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/sweeps/{{sweep}}/{{row}}/run.json",
@@ -46,12 +47,9 @@ rule meta_train_row:
     resources:
         mem_mb=get_memory(8000),
     params:
-        out=lambda wildcards, output: get_sweep_folder(output.run),
+        out=f"{RESULTS}/sweeps/{{sweep}}",
         state=f"{RESULTS}/.state/sweeps/{{sweep}}/{{row}}",
-        settings=lambda wildcards: settings_version(
-            CFG, "sweep", f"{wildcards.sweep}/{wildcards.row}"
-        ),
-        code=code_version("sweep"),
+        version=get_version("sweep"),
     message:
         "Meta-training {wildcards.row} of sweep {wildcards.sweep}"
     shell:
@@ -61,10 +59,8 @@ rule meta_train_row:
 
 rule score_sweep:
     input:
+        get_inputs("score_sweep"),
         config=ancient(CONFIG),
-        runs=lambda wildcards: get_row_files(wildcards.sweep, "run.json"),
-        checkpoints=lambda wildcards: get_row_files(wildcards.sweep, "checkpoints"),
-        baselines=get_run_records("baselines/{task}", task=CFG.select.tasks),
     output:
         run=f"{RESULTS}/sweeps/{{sweep}}/run.json",
         scores=f"{RESULTS}/sweeps/{{sweep}}/scores.parquet",
@@ -76,10 +72,8 @@ rule score_sweep:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        baselines=lambda wildcards, input: get_folder(input.baselines[0], 2),
-        settings=lambda wildcards: settings_version(CFG, "score_sweep", wildcards.sweep),
-        upstream=lambda wildcards: upstream_version(CFG, "score_sweep", wildcards.sweep),
-        code=code_version("score_sweep"),
+        baselines=f"{RESULTS}/baselines",
+        version=get_version("score_sweep"),
     message:
         "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"
     shell:

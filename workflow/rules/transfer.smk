@@ -1,6 +1,6 @@
 rule tune:
     input:
-        unpack(get_contenders),
+        get_inputs("tune"),
         config=ancient(CONFIG),
     output:
         run=f"{RESULTS}/tune/run.json",
@@ -14,13 +14,11 @@ rule tune:
         mem_mb=get_memory(8000),
     params:
         out=subpath(output.run, parent=True),
-        selection=subpath(input.champion, parent=True),
+        selection=f"{RESULTS}/select",
         runs=f"{RESULTS}/meta_train",
         # Not an output: Snakemake would delete what a killed job resumes from.
         state=f"{RESULTS}/.state/tune",
-        settings=settings_version(CFG, "tune"),
-        upstream=upstream_version(CFG, "tune"),
-        code=code_version("tune"),
+        version=get_version("tune"),
     message:
         "Tuning every learning rate for the transfer"
     shell:
@@ -28,11 +26,10 @@ rule tune:
         " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
-rule transfer_task:
+rule transfer:
     input:
-        unpack(get_contenders),
+        get_inputs("transfer"),
         config=ancient(CONFIG),
-        tuned=f"{RESULTS}/tune/tuned.json",
     output:
         run=f"{RESULTS}/transfer/{{task}}/run.json",
         curves=f"{RESULTS}/transfer/{{task}}/curves.parquet",
@@ -47,14 +44,12 @@ rule transfer_task:
         mem_mb=get_memory(8000),
     params:
         out=subpath(output.run, parent=True),
-        selection=subpath(input.champion, parent=True),
+        selection=f"{RESULTS}/select",
         runs=f"{RESULTS}/meta_train",
-        tuned=subpath(input.tuned, parent=True),
+        tuned=f"{RESULTS}/tune",
         state=f"{RESULTS}/.state/transfer/{{task}}",
         variant=[],
-        settings=lambda wildcards: settings_version(CFG, "transfer", wildcards.task),
-        upstream=upstream_version(CFG, "transfer"),
-        code=code_version("transfer"),
+        version=get_version("transfer"),
     message:
         "Transfer to {wildcards.task}"
     shell:
@@ -63,7 +58,7 @@ rule transfer_task:
         " {params.variant:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
-use rule transfer_task as transfer_variant with:
+use rule transfer as transfer_variant with:
     output:
         run=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/run.json",
         curves=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/curves.parquet",
@@ -74,50 +69,47 @@ use rule transfer_task as transfer_variant with:
         f"{RESULTS}/logs/transfer_variants/{{task}}/{{variant}}.log",
     params:
         out=subpath(output.run, parent=True),
-        selection=subpath(input.champion, parent=True),
+        selection=f"{RESULTS}/select",
         runs=f"{RESULTS}/meta_train",
-        tuned=subpath(input.tuned, parent=True),
+        tuned=f"{RESULTS}/tune",
         state=f"{RESULTS}/.state/transfer_variants/{{task}}/{{variant}}",
         variant=lambda wildcards: ["--variant", wildcards.variant],
-        settings=lambda wildcards: settings_version(
-            CFG, "transfer", f"{wildcards.task}/{wildcards.variant}"
-        ),
-        upstream=upstream_version(CFG, "transfer"),
-        code=code_version("transfer"),
+        version=get_version("transfer"),
     message:
         "Transfer to {wildcards.task}, agents of variant {wildcards.variant}"
 
 
+# A target for each test task, and for all; for agents off their presets.
 for TASK in CFG.transfer.tasks:
 
     rule:
         name:
             f"transfer_{TASK}"
         input:
-            get_run_records("transfer/{task}", task=TASK),
+            get_results([job("transfer", task=TASK)]),
         localrule: True
 
 
-rule transfer:
+rule all_transfer:
     input:
-        get_run_records("transfer/{task}", task=CFG.transfer.tasks),
+        get_results(jobs.transfers(CFG)),
     localrule: True
 
 
 rule transfer_variants:
     input:
-        get_run_records(
-            "transfer_variants/{task}/{variant}",
-            task=CFG.transfer.variant_tasks,
-            variant=CFG.transfer.variants,
+        get_results(
+            job("transfer", task=task, variant=variant)
+            for task in CFG.transfer.variant_tasks
+            for variant in CFG.transfer.variants
         ),
     localrule: True
 
 
 rule transfer_summary:
     input:
+        get_inputs("transfer_summary"),
         config=ancient(CONFIG),
-        runs=get_run_records("transfer/{task}", task=CFG.transfer.tasks),
     output:
         run=f"{RESULTS}/transfer_summary/run.json",
         tables=expand(
@@ -136,10 +128,8 @@ rule transfer_summary:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
-        transfer=lambda wildcards, input: get_folder(input.runs[0], 2),
-        settings=settings_version(CFG, "transfer_summary"),
-        upstream=upstream_version(CFG, "transfer_summary"),
-        code=code_version("transfer_summary"),
+        transfer=f"{RESULTS}/transfer",
+        version=get_version("transfer_summary"),
     message:
         "Aggregating the test tasks"
     shell:

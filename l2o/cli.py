@@ -1,0 +1,164 @@
+"""The command line, ``l2o <word>``: stages, which workflow rules call, and tools for people."""
+
+import argparse
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from l2o import __version__, tools
+from l2o.errors import L2OError
+from l2o.jobs.failures import explain
+from l2o.jobs.interrupts import EXIT_CODE, Interrupted, end_at_once
+from l2o.pipeline.contract import Option, Stage
+from l2o.pipeline.registry import get_stage, modules_in, stage_names, word_of
+from l2o.redaction import redact_tracebacks
+
+_DETERMINISTIC = "--xla_gpu_deterministic_ops"
+# In the order in which they run; others come after them.
+_FIRST = (
+    *("meta_train", "baselines", "select", "tune", "transfer", "transfer_summary"),
+    *("report", "track", "sweep", "score_sweep", "level", "ablate"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments without the program's name; by default the command line's.
+
+    Returns:
+        The exit code: 0, 2 after a one-line message about bad input or what the machine lacks, or
+        75 when SIGTERM stopped a stage at a checkpoint, from which the same command goes on.
+    """
+    end_at_once()
+    redact_tracebacks()
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words[0] if words else "").parse_args(words)
+    _set_environment(args.is_deterministic)
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        from l2o.tracking.live import follow_jobs
+
+        follow_jobs()
+    try:
+        return args.run(args) or 0
+    except L2OError as error:
+        print(f"l2o {args.word}: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(f"l2o {args.word}: {stop}", file=sys.stderr)
+        return EXIT_CODE
+    except Exception as error:
+        message = explain(error, args)
+        if message is None:
+            raise
+        print(f"l2o {args.word}: {message}", file=sys.stderr)
+        return 2
+
+
+def _set_environment(is_deterministic: bool) -> None:
+    """Set what must be set before jax is imported, unless the user did."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "l2o" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    # Many programs take about a second to compile; loading them takes a tenth of that.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    flags = os.environ.get("XLA_FLAGS", "")
+    has_gpu_build = importlib.util.find_spec("jax_plugins") is not None
+    if is_deterministic and has_gpu_build and _DETERMINISTIC not in flags:
+        # Kernels are chosen by timing them: a run that goes on after a kill could get others.
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}=true".strip()
+
+
+def build_parser(first: str = "") -> argparse.ArgumentParser:
+    """Return the parser of all stages and tools.
+
+    Args:
+        first: First word of a command. If it names a stage or a tool, nothing else is imported.
+    """
+    parser = argparse.ArgumentParser(
+        prog="l2o",
+        description="Meta-train optimizers for reinforcement learning, select them, evaluate them.",
+        epilog="`snakemake --cores all` runs all stages in order; each also runs alone.",
+    )
+    parser.add_argument("--version", action="version", version=f"l2o {__version__}")
+    words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
+    known = {word_of(name): name for name in (*stage_names(), *modules_in(tools))}
+    wanted = {known[first]} if first in known else set(known.values())
+    for name in sorted(wanted.intersection(stage_names()), key=_place):
+        _add_stage(words, name, get_stage(name))
+    for name in sorted(wanted.intersection(modules_in(tools))):
+        tool = importlib.import_module(f"{tools.__name__}.{name}")
+        own = _add_word(words, word_of(name), tool.HELP)
+        tool.add_arguments(own)
+        own.set_defaults(run=tool.run, is_deterministic=False)
+    return parser
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
+
+
+def _add_word(
+    words: "argparse._SubParsersAction[argparse.ArgumentParser]", word: str, text: str
+) -> argparse.ArgumentParser:
+    return words.add_parser(word, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def _add_stage(
+    words: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, stage: Stage
+) -> None:
+    """Add the command of a stage, as its contract has it."""
+    parser = _add_word(words, word_of(name), stage.help)
+    if stage.config_help is not None:
+        parser.add_argument(
+            "--config", type=Path, required=True, metavar="FILE", help=stage.config_help
+        )
+    for option in stage.options:
+        is_folder = {"type": Path} if option.earlier is not None else {}
+        parser.add_argument(option.flag, help=option.help, **is_folder, **option.keywords)
+    if stage.resumes:
+        parser.add_argument(
+            "--state",
+            type=Path,
+            metavar="DIR",
+            help="what a killed run resumes from (default OUT/.state)",
+        )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=stage.is_out_required,
+        metavar="FILE" if stage.out else "DIR",
+        help=stage.out_help,
+    )
+    run = functools.partial(_run_stage, stage)
+    parser.set_defaults(run=run, is_deterministic=stage.is_deterministic)
+
+
+def _run_stage(stage: Stage, args: argparse.Namespace) -> int | None:
+    """Give a stage its own settings, and where its results and those of others are."""
+    names_job = [option for option in stage.options if option.names_job]
+    others = [option for option in stage.options if not option.names_job]
+    places: dict[str, Any] = _values(others, args) | {"out": args.out}
+    if stage.resumes:
+        places["state"] = args.state or args.out / ".state"
+    if stage.read is not None:
+        settings = stage.read(args)
+    else:
+        from l2o.config.files import load
+
+        settings = stage.settings(load(args.config), **_values(names_job, args))
+    return stage.run(settings, **places)
+
+
+def _values(options: Sequence[Option], args: argparse.Namespace) -> dict[str, Any]:
+    return {option.name: getattr(args, option.name) for option in options}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

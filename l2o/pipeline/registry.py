@@ -1,0 +1,89 @@
+"""Every stage by name, and what follows from what the stages say."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from pathlib import PurePosixPath
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from l2o import stages
+from l2o.errors import unknown_name
+from l2o.pipeline.contract import Job, Stage
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config
+
+
+def stage_names() -> list[str]:
+    """Return the names of all stages: those of the files in ``l2o/stages``."""
+    return modules_in(stages)
+
+
+def modules_in(package: ModuleType) -> list[str]:
+    """Return the names of the modules in a package, sorted."""
+    files = (file for folder in package.__path__ for file in os.listdir(folder))
+    names = (file.removesuffix(".py") for file in files if file.endswith(".py"))
+    return sorted(name for name in names if name != "__init__")
+
+
+@functools.cache
+def get_stage(name: str) -> Stage:
+    """Return a stage by its name.
+
+    Raises:
+        L2OError: There is none; the message gives the nearest valid one.
+    """
+    if name not in stage_names():
+        raise unknown_name("stage", name, stage_names())
+    return importlib.import_module(f"{stages.__name__}.{name}").STAGE
+
+
+def word_of(name: str) -> str:
+    """Return the word of a stage on the command line."""
+    return name.replace("_", "-")
+
+
+def input_files(config: Config, job: Job, results: str) -> list[str]:
+    """Return what a job reads.
+
+    Args:
+        config: The configuration.
+        job: The job.
+        results: Folder of the scale's results.
+    """
+    files = []
+    for needed in get_stage(job.stage).inputs(config, **job.named):
+        if needed.job is None:
+            files += needed.files
+            continue
+        folder = get_stage(needed.job.stage).folder_of(needed.job)
+        files += [str(PurePosixPath(results, folder, file)) for file in needed.files]
+    return list(dict.fromkeys(files))
+
+
+def output_files(config: Config, job: Job, results: str) -> list[str]:
+    """Return what a job makes; see :func:`input_files` for the arguments."""
+    made = get_stage(job.stage).files_of(config, job)
+    return [str(PurePosixPath(results, file)) for file in made]
+
+
+def command_of(config: Config, job: Job, results: str) -> list[str]:
+    """Return the command of a job as its rule calls it, without the program's name."""
+    stage = get_stage(job.stage)
+    place = PurePosixPath(results)
+    words = [word_of(job.stage), *stage.leading]
+    if stage.config_help is not None:
+        words += ["--config", str(place / "config.json")]
+    for option in stage.options:
+        if option.names_job and option.name in job.named:
+            words += [option.flag, job.named[option.name]]
+        elif option.earlier is not None:
+            earlier = option.earlier.format(**job.named)
+            words += [option.flag, str(place / earlier)]
+    folder = stage.folder_of(job)
+    if stage.resumes:
+        words += ["--state", str(place / ".state" / folder)]
+    return [*words, "--out", str(place / folder / stage.out)]

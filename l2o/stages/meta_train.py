@@ -1,0 +1,90 @@
+"""Meta-training of one recipe with one seed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from l2o.pipeline.contract import Job, Option, Stage, name_option
+from l2o.pipeline.jobs import trainings
+from l2o.pipeline.options import devices_option
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config
+    from l2o.config.recipe import Recipe
+
+
+class Settings(NamedTuple):
+    """What the results depend on; ``name`` is the recipe's."""
+
+    recipe: Recipe
+    name: str
+    seed: int
+    scale: str
+
+
+def settings(config: Config, recipe: str, seed: str | int = 0) -> Settings:
+    """Return the settings of a recipe."""
+    return Settings(config.get_recipe(recipe), recipe, int(seed), config.scale)
+
+
+def read(args: Namespace) -> Settings:
+    """Return the settings of a recipe in a resolved configuration, or in a file of its own."""
+    from l2o.config.files import load, load_recipe
+
+    if args.recipe is None:
+        return Settings(load_recipe(args.config), args.config.stem, args.seed, "custom")
+    return settings(load(args.config), args.recipe, args.seed)
+
+
+def jobs(config: Config) -> Iterator[Job]:
+    """Yield a job for every recipe and seed."""
+    for recipe in config.recipes:
+        yield from trainings(config, recipe)
+
+
+def run(
+    settings: Settings, out: Path, state: Path, devices: int = 1, distributed: bool = False
+) -> None:
+    """Meta-train; see :func:`l2o.meta.train.meta_train`."""
+    from l2o.meta.devices import use_devices
+    from l2o.pipeline.versions import code_version
+
+    # Before gymnax is imported, which starts JAX.
+    devices = use_devices(devices, distributed)
+    from l2o.meta.train import Member, meta_train
+
+    member = Member(settings.recipe, settings.name, settings.seed, out)
+    meta_train([member], state, {"scale": settings.scale}, code_version("meta_train"), devices)
+
+
+STAGE = Stage(
+    help="meta-train an optimizer by a recipe",
+    settings=settings,
+    jobs=jobs,
+    run=run,
+    folder="meta_train/{recipe}/seed_{seed}",
+    outputs=("metrics.parquet", "checkpoints"),
+    options=(
+        name_option("--recipe", "name of a recipe in the resolved configuration", required=False),
+        name_option(
+            "--seed",
+            "root of every random key (default 0)",
+            required=False,
+            type=int,
+            default=0,
+        ),
+        devices_option("population"),
+        Option(
+            "--distributed",
+            "one of several processes that share the population, as srun starts them",
+            keywords={"action": "store_true"},
+        ),
+    ),
+    resumes=True,
+    is_deterministic=True,
+    read=read,
+    config_help="a recipe (YAML), or a resolved configuration with --recipe",
+)

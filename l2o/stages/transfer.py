@@ -1,0 +1,125 @@
+"""Unseen agents on one test task, trained by the champion and by all that it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from l2o.config.parts import (
+    Contenders,
+    Grid,
+    PPOTraining,
+    contenders,
+    ppo_grid,
+    ppo_training,
+)
+from l2o.pipeline.contract import RECORD, Input, Job, Stage, folder_option, job, name_option
+from l2o.pipeline.jobs import contenders_of, transfers
+from l2o.pipeline.options import RUNS, SELECTION
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config
+
+
+class Settings(NamedTuple):
+    """What the results depend on; ``oracle`` is the grid on the test task, if that is asked for."""
+
+    task: str
+    variant: str | None
+    scale: str
+    contenders: Contenders
+    training: PPOTraining
+    seeds: int
+    oracle: Grid | None
+
+
+def settings(config: Config, task: str, variant: str | None = None) -> Settings:
+    """Return the settings of a test task and, maybe, of an agent off its preset."""
+    own = config.transfer
+    training = ppo_training(config, variant)
+    oracle = ppo_grid(config) if own.oracle else None
+    return Settings(task, variant, config.scale, contenders(config), training, own.seeds, oracle)
+
+
+def jobs(config: Config) -> Iterator[Job]:
+    """Yield a job for every test task, then for every variant on those that have them."""
+    yield from transfers(config)
+    for task in config.transfer.variant_tasks:
+        for variant in config.transfer.variants:
+            yield job("transfer", task=task, variant=variant)
+
+
+def inputs(config: Config, task: str, variant: str | None = None) -> Iterator[Input]:
+    """Yield what takes part, and the learning rates."""
+    del task, variant
+    yield from contenders_of(config)
+    yield Input(job("tune"), (RECORD, "tuned.json"))
+
+
+def run(
+    settings: Settings, out: Path, state: Path, selection: Path, runs: Path, tuned: Path
+) -> None:
+    """Train agents on a test task with every optimizer.
+
+    Writes ``curves.parquet`` (rates from the tuning tasks, and a random policy),
+    ``controls.parquet`` (the same with a column ``tuning``: learned optimizers at their own rates,
+    ``none``, and if configured rates tuned on the test task, ``oracle``), ``oracle.parquet`` (that
+    grid, or no rows), ``costs.parquet`` and ``run.json`` in ``out``.
+    """
+    import dataclasses
+
+    from l2o.evaluation.contenders import find_contenders
+    from l2o.evaluation.resume import Resume
+    from l2o.evaluation.transfer import train_contenders
+    from l2o.files import read_json, sha256, write_table
+    from l2o.jobs.locks import hold
+    from l2o.jobs.record import Run
+    from l2o.pipeline.versions import code_version, plain_settings
+    from l2o.statistics.returns import final_returns, summarize
+    from l2o.tasks.presets import preset
+
+    tags = {"task": settings.task, "scale": settings.scale}
+    tags |= {"recipe": settings.contenders.selected}
+    tags |= {} if settings.variant is None else {"variant": settings.variant}
+    hold(state)
+    plain, over = plain_settings(settings), settings.training.ppo.replacements()
+    resolved = dataclasses.replace(preset(settings.task), **over)
+    record = plain | {"ppo_resolved": vars(resolved)}
+    with Run(out, stage="transfer", config=record, seed=0, tags=tags) as run:
+        rates = read_json(tuned / "tuned.json")
+        champion = sha256(selection / "champion.safetensors")
+        known = [code_version("transfer"), champion, plain, rates]
+        resume = Resume(state, known)
+        own = find_contenders(settings.contenders, selection, runs)
+        how = settings.task, settings.training, settings.seeds, settings.oracle
+        tables = train_contenders(*how, own, rates, run, resume)
+        for name, table in tables._asdict().items():
+            write_table(out / f"{name}.parquet", table)
+        finals = summarize(final_returns(tables.curves), ["optimizer"])
+        run.summary(dict(zip(finals["optimizer"], finals["mean"], strict=True)))
+        resume.discard()
+
+
+def folder(task: str, variant: str | None = None) -> str:
+    """Return the folder of a task, or of a variant on it."""
+    return f"transfer/{task}" if variant is None else f"transfer_variants/{task}/{variant}"
+
+
+STAGE = Stage(
+    help="train unseen agents with the champion and with everything it is compared with",
+    settings=settings,
+    jobs=jobs,
+    inputs=inputs,
+    run=run,
+    folder=folder,
+    outputs=("curves.parquet", "controls.parquet", "oracle.parquet", "costs.parquet"),
+    options=(
+        SELECTION,
+        RUNS,
+        folder_option("--tuned", "tune", "folder of `l2o tune`"),
+        name_option("--task", "test task"),
+        name_option("--variant", "an agent off the preset, from transfer.variants", required=False),
+    ),
+    resumes=True,
+)
