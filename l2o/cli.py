@@ -147,12 +147,12 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> int | None:
     places: dict[str, Any] = _values(others, args) | {"out": args.out}
     if stage.resumes:
         places["state"] = args.state or args.out / ".state"
-    if stage.read is not None:
-        settings = stage.read(args)
-    else:
-        from l2o.config.files import load
+    from l2o.config import files  # which needs pydantic, slow to import
 
-        settings = stage.settings(load(args.config), **_values(names_job, args))
+    if stage.read is not None:
+        settings = stage.read(args, files)
+    else:
+        settings = stage.settings(files.load(args.config), **_values(names_job, args))
     return stage.run(settings, **places)
 
 

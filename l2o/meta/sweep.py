@@ -1,15 +1,20 @@
 """Meta-training of the rows of a table, each program once."""
 
+from __future__ import annotations
+
 import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from l2o.config.sweeps import Row
 from l2o.files import atomic_path, copy_folder, read_json
 from l2o.jobs.record import RECORD, plain
 from l2o.meta.build import program_of
 from l2o.meta.train import Member, meta_train
+
+if TYPE_CHECKING:
+    from l2o.config.sweeps import Row
 
 
 def train_rows(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from types import ModuleType
 
     from l2o.config.models import Config
 
@@ -101,10 +102,13 @@ class Stage(NamedTuple):
         is_out_required: Whether the command needs ``--out``.
         has_record: Whether a job leaves a record.
         resumes: Whether a killed job goes on from ``--state``.
+        state: Where the workflow has that, below the states of a scale: a function of the parts;
+            by default the folder of the results.
         is_deterministic: Whether it must have the same bits on an accelerator after a kill.
         config_help: What the option ``--config`` is, for people; None for no such option.
         read: Returns the settings from the parsed command, where they are not those of a job in
-            ``--config``.
+            ``--config``. Also gets :mod:`l2o.config.files`: what reads and checks configurations is
+            no part of a stage's code.
         leading: Words of the workflow's command that come before its options.
     """
 
@@ -121,11 +125,12 @@ class Stage(NamedTuple):
     is_out_required: bool = True
     has_record: bool = True
     resumes: bool = False
+    state: Callable[..., str] | None = None
     is_deterministic: bool = False
     config_help: str | None = (
         "resolved configuration, results/<scale>/config.json (`l2o config` makes one)"
     )
-    read: Callable[[Namespace], Any] | None = None
+    read: Callable[[Namespace, ModuleType], Any] | None = None
     leading: tuple[str, ...] = ()
 
     def folder_of(self, job: Job) -> str:
@@ -133,6 +138,10 @@ class Stage(NamedTuple):
         if isinstance(self.folder, str):
             return self.folder.format(**job.named)
         return self.folder(**job.named)
+
+    def state_of(self, job: Job) -> str:
+        """Return where a killed job goes on from, below the states of its scale."""
+        return self.folder_of(job) if self.state is None else self.state(**job.named)
 
     def files_of(self, config: Config, job: Job) -> list[str]:
         """Return what a job makes, below the results of its scale."""

@@ -85,5 +85,5 @@ def command_of(config: Config, job: Job, results: str) -> list[str]:
             words += [option.flag, str(place / earlier)]
     folder = stage.folder_of(job)
     if stage.resumes:
-        words += ["--state", str(place / ".state" / folder)]
+        words += ["--state", str(place / ".state" / stage.state_of(job))]
     return [*words, "--out", str(place / folder / stage.out)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.pipeline.contract import Job, Option, Stage, name_option
@@ -30,13 +31,11 @@ def settings(config: Config, recipe: str, seed: str | int = 0) -> Settings:
     return Settings(config.get_recipe(recipe), recipe, int(seed), config.scale)
 
 
-def read(args: Namespace) -> Settings:
+def read(args: Namespace, files: ModuleType) -> Settings:
     """Return the settings of a recipe in a resolved configuration, or in a file of its own."""
-    from l2o.config.files import load, load_recipe
-
     if args.recipe is None:
-        return Settings(load_recipe(args.config), args.config.stem, args.seed, "custom")
-    return settings(load(args.config), args.recipe, args.seed)
+        return Settings(files.load_recipe(args.config), args.config.stem, args.seed, "custom")
+    return settings(files.load(args.config), args.recipe, args.seed)
 
 
 def jobs(config: Config) -> Iterator[Job]:

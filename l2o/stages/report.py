@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from l2o.pipeline.contract import Input, Job, Stage, folder_option, job
@@ -20,11 +21,9 @@ def settings(config: Config) -> Config:
     return config
 
 
-def read(args: Namespace) -> Config:
+def read(args: Namespace, files: ModuleType) -> Config:
     """Return the configuration of the results that the page is about."""
-    from l2o.config.files import load
-
-    return load(args.results / "config.json")
+    return files.load(args.results / "config.json")
 
 
 def jobs(config: Config) -> Iterator[Job]:

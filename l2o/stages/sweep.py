@@ -58,6 +58,11 @@ def folder(sweep: str, row: str | None = None) -> str:
     return f"sweeps/{sweep}"
 
 
+def state(sweep: str, row: str | None = None) -> str:
+    """Return a place of its own for each job: those of rows run at once."""
+    return f"sweeps/{sweep}" if row is None else f"sweeps/{sweep}/{row}"
+
+
 STAGE = Stage(
     help="meta-train every row of a sweep's table, side by side where they can share a program",
     settings=settings,
@@ -77,5 +82,6 @@ STAGE = Stage(
     ),
     has_record=False,
     resumes=True,
+    state=state,
     is_deterministic=True,
 )

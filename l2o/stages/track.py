@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from l2o.pipeline.contract import Input, Job, Option, Stage, job
@@ -19,9 +20,9 @@ def settings(config: Config) -> None:
     del config
 
 
-def read(args: Namespace) -> None:
+def read(args: Namespace, files: ModuleType) -> None:
     """Return nothing, see :func:`settings`."""
-    del args
+    del args, files
 
 
 def jobs(config: Config) -> Iterator[Job]:

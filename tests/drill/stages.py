@@ -1,11 +1,18 @@
-"""The command of every stage, as the rules call it."""
+"""The command of every stage, as the rules call it: what the stages say of themselves."""
 
+import graphlib
 from pathlib import Path
 from typing import NamedTuple
 
-_R = "results/smoke"
-_CONFIG = ["--config", f"{_R}/config.json"]
-_SOURCES = [*_CONFIG, "--selection", f"{_R}/select", "--runs", f"{_R}/meta_train"]
+from l2o.config import files
+from l2o.config.models import Config
+from l2o.pipeline.contract import Job
+from l2o.pipeline.registry import command_of, get_stage, output_files, stage_names
+
+_REPOSITORY = Path(__file__).parents[2]
+_RESULTS = "results/smoke"
+# Beside what Snakemake knows of: the store that the delivery fills.
+_ELSEWHERE = {"track": ["results/mlflow.db", "results/mlartifacts"]}
 
 
 class Stage(NamedTuple):
@@ -22,92 +29,33 @@ class Stage(NamedTuple):
     state: str = ""
 
 
-def _stage(name: str, out: str, *options: str, state: str = "") -> Stage:
-    resumed = ["--state", f"{_R}/.state/{state}"] if state else []
-    return Stage([name, *options, *resumed, "--out", f"{_R}/{out}"], [f"{_R}/{out}"], state)
+def _all_stages() -> dict[str, Stage]:
+    """Return a job of every stage that the drill's configuration has, in an order that can run."""
+    settings = files.read_yaml(_REPOSITORY / "tests/drill/config.yaml")
+    config = files.build(settings, _REPOSITORY / "config")
+    jobs = {name: list(get_stage(name).jobs(config)) for name in stage_names()}
+    chosen = {name: several[-1] for name, several in jobs.items() if several}
+    before = {
+        name: {item.job.stage for item in get_stage(name).inputs(config, **job.named) if item.job}
+        for name, job in chosen.items()
+    }
+    order = graphlib.TopologicalSorter(before).static_order()
+    return {name: _stage(config, chosen[name]) for name in order}
 
 
-STAGES = {
-    "baselines": _stage("baselines", "baselines/catch", *_CONFIG, "--task", "catch"),
-    "meta_train": _stage(
-        "meta-train",
-        "meta_train/linear/seed_0",
-        *_CONFIG,
-        "--recipe=linear",
-        "--seed=0",
-        state="meta_train/linear/seed_0",
-    ),
-    "select": _stage(
-        "select",
-        "select",
-        *_CONFIG,
-        "--runs",
-        f"{_R}/meta_train/optim4rl_m/seed_0",
-        "--baselines",
-        f"{_R}/baselines",
-    ),
-    "tune": _stage("tune", "tune", *_SOURCES, state="tune"),
-    "transfer": _stage(
-        "transfer",
-        "transfer/inverted_double_pendulum",
-        *_SOURCES,
-        "--tuned",
-        f"{_R}/tune",
-        "--task=inverted_double_pendulum",
-        state="transfer/inverted_double_pendulum",
-    ),
-    "transfer_summary": _stage(
-        "transfer-summary", "transfer_summary", *_CONFIG, "--transfer", f"{_R}/transfer"
-    ),
-    "level": _stage(
-        "level",
-        "levels/linear/toy",
-        *_CONFIG,
-        "--recipe=linear",
-        "--where=toy",
-        "--runs",
-        f"{_R}/meta_train",
-    ),
-    "ablate": _stage(
-        "ablate",
-        "ablations/structure",
-        *_CONFIG,
-        "--name=structure",
-        "--levels",
-        f"{_R}/levels",
-        "--baselines",
-        f"{_R}/baselines",
-    ),
-    "record": _stage("record", "analysis/recordings/digits", *_CONFIG, "--source=digits"),
-    "drift": _stage("drift", "analysis/drift", *_CONFIG),
-    "study": _stage(
-        "study",
-        "analysis/range",
-        *_CONFIG,
-        "--study=range",
-        "--recordings",
-        f"{_R}/analysis/recordings",
-        "--drift",
-        f"{_R}/analysis/drift",
-    ),
-    "identity": _stage(
-        "identity",
-        "analysis/identity/digits",
-        *_CONFIG,
-        "--source=digits",
-        "--recordings",
-        f"{_R}/analysis/recordings",
-    ),
-    "track": Stage(
-        ["track", "sync", "--results", "results", "--out", f"{_R}/tracking.json"],
-        [f"{_R}/tracking.json", "results/mlflow.db", "results/mlartifacts"],
-    ),
-    "report": Stage(
-        ["report", "--results", _R, "--out", f"{_R}/report.html"],
-        [f"{_R}/report.html", f"{_R}/claims.parquet", f"{_R}/figures"],
-    ),
-}
-"""In an order in which they can run."""
+def _stage(config: Config, job: Job) -> Stage:
+    stage = get_stage(job.stage)
+    folder = stage.folder_of(job)
+    outputs = [f"{_RESULTS}/{folder}"] if folder else output_files(config, job, _RESULTS)
+    command = command_of(config, job, _RESULTS)
+    return Stage(
+        command,
+        outputs + _ELSEWHERE.get(job.stage, []),
+        stage.state_of(job) if stage.resumes else "",
+    )
+
+
+STAGES = _all_stages()
 
 
 def program(name: str) -> list[str]:

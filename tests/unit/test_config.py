@@ -4,21 +4,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from l2o.jobs.versions import code_version, settings_version, upstream_version
 
 from l2o.cli import main
 from l2o.config import files as config
 from l2o.config import keys as config_keys
 from l2o.errors import ConfigError, L2OError
-from l2o.jobs import versions as stages
 
 FOLDER = Path(__file__).parents[2] / "config"
 SCALES = ("smoke", "quick", "paper")
-STAGES = (
-    *("baselines", "meta_train", "sweep", "score_sweep", "select", "tune", "transfer", "ablate"),
-    *("level", "record", "drift", "identity", "study"),
-    *("transfer_summary", "report", "track"),
-)
 
 
 def build(scale="smoke", **settings):
@@ -347,142 +340,3 @@ def test_config_command(cli, tmp_path):
 def test_list_command(cli):
     code, out, _ = cli("list", "optimizers")
     assert code == 0 and {"adam", "sign", "optim4rl_a", "optim4rl_b"} <= set(out.split())
-
-
-# What a stage depends on
-
-JOBS = [
-    ("baselines", "catch"),
-    ("baselines", "small_dense_short"),
-    ("meta_train", "linear"),
-    ("meta_train", "optim4rl_b"),
-    ("sweep", "meta_learning_rate"),
-    ("sweep", "meta_learning_rate/meta_learning_rate~0.001/seed~1"),
-    ("score_sweep", "meta_learning_rate"),
-    ("select", ""),
-    ("tune", ""),
-    ("transfer", ""),
-    ("baselines", "reacher"),
-    ("level", "linear/toy"),
-    ("level", "linear/reacher"),
-    ("record", "digits"),
-    ("drift", ""),
-    ("identity", ""),
-    ("study", ""),
-    ("ablate", "inductive_bias"),
-    ("ablate", "pipeline_training"),
-]
-SWEEP = {" ".join(job) for job in JOBS if job[0] == "sweep"}
-SCORES = "score_sweep meta_learning_rate"
-PPO = {"baselines reacher", "level linear/reacher"}
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "changed"),
-    [
-        ("transfer.seeds", 5, {"transfer", "baselines reacher"}),
-        ("transfer.ppo.epochs", 2, {"tune", "transfer"} | PPO),
-        ("transfer.oracle", True, {"transfer"}),
-        ("transfer.learning_rates", [0.1], {"tune", "baselines reacher"}),
-        ("transfer.tasks", ["reacher"], set()),
-        ("recipes.linear.unroll", 4, {"meta_train linear"}),
-        ("recipe.unroll", 4, {"meta_train linear", "meta_train optim4rl_b"} | SWEEP),
-        ("toy_tasks.catch.updates", 40, {"baselines catch", SCORES, "select", "level linear/toy"}),
-        ("baselines.tuning_seeds", 2, {"baselines catch", "baselines small_dense_short"}),
-        (
-            "baselines.optimizers",
-            ["adam", "sign"],
-            {"baselines catch", "baselines small_dense_short", "tune", "transfer"},
-        ),
-        ("select.seeds", 4, {"select", SCORES}),
-        ("sweeps.meta_learning_rate.recipe", "linear", SWEEP),
-        ("sweeps.meta_learning_rate.one_program", False, set()),
-        ("sweeps.meta_learning_rate.devices", 2, set()),
-        ("sweeps.meta_learning_rate.checkpoints", "last", {SCORES}),
-        ("toy_tasks.digits.updates", 40, {"record digits"}),
-        ("evaluation_seeds", 4, {"level linear/toy"}),
-        ("evaluation_ppo_seeds", 4, {"level linear/reacher"}),
-        ("meta_seeds", [0, 1], {"select", "level linear/toy", "level linear/reacher"}),
-        ("analysis.seeds", 4, {"record digits"}),
-        ("analysis.drift.seeds", 4, {"drift"}),
-        ("analysis.identity.steps", 4, {"identity"}),
-        ("ablations.inductive_bias.tasks", ["reacher"], {"ablate inductive_bias"}),
-        ("select.meta_seeds", [0, 1], {"select"}),
-        ("ablations.inductive_bias.question", "What?", set()),
-    ],
-)
-def test_settings_version_follows_what_a_stage_uses(path, value, changed, monkeypatch):
-    monkeypatch.chdir(FOLDER.parent)  # where the sweep's table is found
-    before, after = build(), build(**nested(path, value))
-    assert before != after
-    assert {
-        f"{stage} {name}".strip()
-        for stage, name in JOBS
-        if settings_version(before, stage, name) != settings_version(after, stage, name)
-    } == changed
-    assert settings_version(before, "report") != settings_version(after, "report")
-
-
-def test_settings_version_is_stable(monkeypatch):
-    monkeypatch.chdir(FOLDER.parent)
-    for stage, name in JOBS:
-        assert settings_version(build(), stage, name) == settings_version(build(), stage, name)
-
-
-UPSTREAM = [
-    ("select", ""),
-    ("tune", ""),
-    ("transfer", ""),
-    ("transfer_summary", ""),
-    ("level", "linear"),
-    ("level", "open_public"),
-    ("ablate", "inductive_bias"),
-    ("score_sweep", "meta_learning_rate"),
-    ("identity", "digits"),
-    ("study", "range"),
-    ("study", "non_iid"),
-]
-TUNED = {"tune", "transfer", "transfer_summary"}
-ABLATION = "ablate inductive_bias"
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "changed"),
-    [
-        ("transfer.seeds", 5, {"transfer_summary", ABLATION}),
-        ("transfer.ppo.epochs", 2, {"transfer", "transfer_summary", ABLATION}),
-        ("recipes.linear.unroll", 4, {"level linear", ABLATION} | TUNED),
-        ("evaluation_seeds", 4, {ABLATION}),
-        ("select.seeds", 4, TUNED),
-        ("baselines.tuning_seeds", 2, {"select", ABLATION, SCORES} | TUNED),
-        ("analysis.drift.seeds", 4, {"study non_iid"}),
-        ("analysis.seeds", 4, {"study non_iid", "study range", "identity digits"}),
-        ("sweeps.meta_learning_rate.recipe", "linear", {SCORES}),
-    ],
-)
-def test_upstream_version_follows_what_inputs_are_made_from(path, value, changed, monkeypatch):
-    monkeypatch.chdir(FOLDER.parent)
-    reacher = nested("ablations.inductive_bias.tasks", ["reacher"])
-    before, after = build(**reacher), build(**config.merge(reacher, nested(path, value)))
-    assert {
-        f"{stage} {name}".strip()
-        for stage, name in UPSTREAM
-        if upstream_version(before, stage, name) != upstream_version(after, stage, name)
-    } == changed
-
-
-def test_upstream_version_follows_code(monkeypatch):
-    monkeypatch.chdir(FOLDER.parent)
-    before = {job: upstream_version(build(), *job) for job in UPSTREAM}
-    monkeypatch.setattr(stages, "code_version", lambda stage: f"{stage} edited")
-    changed = {job for job in UPSTREAM if upstream_version(build(), *job) != before[job]}
-    assert changed == set(UPSTREAM) - {("level", "open_public")}
-
-
-def test_code_version():
-    versions = {stage: code_version(stage) for stage in STAGES}
-    assert versions == {stage: code_version(stage) for stage in STAGES}
-    assert versions["transfer"] != versions["report"] != versions["track"]
-    assert all(len(version) == 16 for version in versions.values())
-    with pytest.raises(L2OError, match=r"unknown stage 'meta-train'\. Did you mean 'meta_train'"):
-        code_version("meta-train")

@@ -3,28 +3,27 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 import yaml
-from forked import snakemake
+from checkout import REPOSITORY, Checkout
 from snakemake.profiles import ProfileConfigFileParser
 
-from l2o import cli, config
+from l2o import cli
+from l2o.config import files as config
 from l2o.report.sections import SECTIONS
 
-REPOSITORY = Path(__file__).parents[2]
 TARGETS = [
     "all",
-    "baselines",
-    "meta_train",
+    "all_baselines",
+    "all_meta_train",
+    "meta_train_optim4rl_m",
     "select",
     "tune",
-    "transfer",
+    "all_transfer",
     "transfer_reacher",
     "transfer_variants",
     "transfer_summary",
@@ -42,7 +41,7 @@ TARGETS = [
     "report",
     "sweep_meta_learning_rate",
 ]
-TRANSFER = {"transfer_task": 3, "transfer_summary": 1}
+TRANSFER = {"transfer": 3, "transfer_summary": 1}
 SWEEP = "results/quick/sweeps/meta_learning_rate"
 ROWS = [
     f"meta_learning_rate~{rate}/seed~{seed}" for rate in ("0.001", "0.003", "0.01") for seed in "01"
@@ -59,136 +58,6 @@ RECIPES = [
 ]
 TRAININGS = 3 * (len(RECIPES) - 1) + 1  # three seeds, but for the selected recipe, which has one
 
-# Writes what each stage promises, and a line about each call. Where `fail` names it, a job writes
-# some resume state and its first outputs, then fails.
-STAND_IN = """
-import csv, json, os, pathlib, sys
-stage, *rest = sys.argv[1:]
-action = [rest.pop(0)] if not rest[0].startswith("--") else []
-options = {}
-for word in rest:
-    if word.startswith("--"):
-        options[word[2:]] = None
-    elif options[list(options)[-1]] is None:  # later ones of several values are of no interest
-        options[list(options)[-1]] = word
-out = pathlib.Path(options["out"])
-state = pathlib.Path(options["state"]) if "state" in options else None
-fail = pathlib.Path("fail")
-call = {
-    "argv": sys.argv[1:],
-    "stage": stage,
-    "resumed": bool(state and (state / "progress").exists()),
-    "invocation": os.environ.get("L2O_INVOCATION"),
-}
-with open("calls.jsonl", "a") as file:
-    file.write(json.dumps(call) + "\\n")
-
-def write(*names):
-    for name in names:
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(stage)
-
-if stage in ("report", "track"):
-    out.write_text(stage)
-    if stage == "report":
-        (out.parent / "claims.parquet").write_text(stage)
-        for section in SECTIONS:
-            folder = out.parent / "figures" / section
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in ("one.svg", "one.png", "summary_two.svg"):
-                (folder / name).write_text(stage)
-    sys.exit()
-if state:
-    state.mkdir(parents=True, exist_ok=True)
-    (state / "progress").write_text("4")
-write("metrics.jsonl")
-if fail.exists() and fail.read_text() in out.as_posix():
-    write("metrics.parquet")
-    print(f"l2o {stage}: out of luck.", file=sys.stderr)
-    sys.exit(2)
-rows = [options["row"]] if "row" in options else []
-if stage == "sweep" and not rows:
-    with open(f"config/sweeps/{options['sweep']}.tsv") as table:
-        for cells in csv.DictReader(table, delimiter="\\t"):
-            rows.append("/".join(f"{name}~{value}" for name, value in cells.items()))
-files = ("run.json", "checkpoints/step_000000.safetensors")
-write(*{
-    "sweep": [f"{row}/{file}" for row in rows for file in files],
-    "score-sweep": ["scores.parquet", "best.json"],
-    "meta-train": ["metrics.parquet", "checkpoints/step_000000.safetensors"],
-    "baselines": ["curves.parquet", "tuning.parquet", "tuned.json"],
-    "select": ["champion.json", "champion.safetensors", "untrained.safetensors",
-               "scores.parquet", "comparison.parquet"],
-    "tune": ["tuning.parquet", "tuned.json"],
-    "transfer": ["curves.parquet", "controls.parquet", "oracle.parquet", "costs.parquet"],
-    "transfer-summary": [f"{name}.parquet" for name in
-                         ("scores", "aggregates", "profiles", "improvement", "efficiency")]
-                        + [f"{name}.{kind}" for kind in ("svg", "png") for name in
-                           ("learning_curves", "aggregates", "profile", "improvement",
-                            "efficiency")],
-    "level": ["curves.parquet"],
-    "record": ["histograms.parquet", "tensors.parquet", "time.parquet", "noise.parquet",
-               "samples.safetensors"],
-    "drift": ["drift.parquet"],
-    "identity": ["identity.parquet"],
-    "study": [],
-    "ablate": ["curves.parquet", "summary.parquet", "effects.parquet", "factors.parquet"],
-}[stage], "run.json")
-if state:
-    (state / "progress").unlink()
-"""
-
-
-class Checkout:
-    """A copy of the workflow in a folder of its own."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        for name in ("workflow", "config", "slurm", "profiles"):
-            shutil.copytree(REPOSITORY / name, folder / name)
-        shutil.copy(REPOSITORY / "Snakefile", folder)
-        commands = folder / "bin"
-        commands.mkdir()
-        (commands / "stand_in.py").write_text(f"SECTIONS = {list(SECTIONS)}{STAND_IN}")
-        command = commands / "l2o"
-        command.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{commands}/stand_in.py" "$@"\n'
-        )
-        command.chmod(0o755)
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("SLURM_", "L2O_", "SNAKEMAKE_"))
-        }
-        self.environment["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
-
-    def snakemake(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess:
-        done = snakemake(
-            ["--cores", "2", *arguments],
-            self.folder,
-            self.environment,
-            self.folder.with_name("log"),
-            timeout=120,
-        )
-        assert fails or done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def planned(self, *arguments: str, changes: dict | None = None) -> dict[str, int]:
-        """Return how many jobs of each rule Snakemake would run."""
-        if changes:
-            (self.folder / "changes.yaml").write_text(yaml.safe_dump(changes))
-            arguments = (*arguments, "--configfile", "changes.yaml")
-        done = self.snakemake("--dry-run", *arguments)
-        text = done.stdout + done.stderr
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("Job stats:", 1)[1].split("\n\n", 1)[0]
-        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
-
-    def calls(self) -> list[dict]:
-        return [json.loads(line) for line in (self.folder / "calls.jsonl").open()]
-
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
@@ -200,22 +69,24 @@ def test_every_target_can_be_planned(checkout, target):
     jobs = checkout.planned(target)
     assert 0 < jobs["total"] <= 50
     if target == "all":
-        assert jobs["meta_train_run"] == TRAININGS
-        assert jobs["ablation"] == 3 and jobs["level"] == 7
-        assert jobs["transfer_task"] == 3 and "transfer_variant" not in jobs
+        assert jobs["meta_train"] == TRAININGS
+        assert jobs["ablate"] == 3 and jobs["level"] == 7
+        assert jobs["transfer"] == 3 and "transfer_variant" not in jobs
     if target == "transfer_reacher":
-        assert jobs["transfer_task"] == jobs["tune"] == 1
+        assert jobs["transfer"] == jobs["tune"] == 1
     if target == "transfer_variants":
-        assert jobs["transfer_variant"] == 8 and "transfer_task" not in jobs
+        assert jobs["transfer_variant"] == 8 and "transfer" not in jobs
     if target == "ablation_factorial":
-        assert jobs["meta_train_run"] == 24 and jobs["level"] == 16
-        assert jobs["baselines_task"] == 4 and "transfer_task" not in jobs
+        assert jobs["meta_train"] == 24 and jobs["level"] == 16
+        assert jobs["baselines"] == 4 and "transfer" not in jobs
     if target == "level_linear":
-        assert jobs == {"meta_train_run": 3, "level": 2, "level_linear": 1, "total": 6}
+        assert jobs == {"meta_train": 3, "level": 2, "level_linear": 1, "total": 6}
     if target == "analysis":
-        assert jobs["record_source"] == 3 and jobs["study"] == 3 and "meta_train_run" not in jobs
-    if target == "meta_train":
-        assert jobs == {"meta_train_run": 1, "meta_train": 1, "total": 2}
+        assert jobs["record"] == 3 and jobs["study"] == 3 and "meta_train" not in jobs
+    if target == "meta_train_optim4rl_m":
+        assert jobs == {"meta_train": 1, "meta_train_optim4rl_m": 1, "total": 2}
+    if target == "all_meta_train":
+        assert jobs == {"meta_train": TRAININGS, "all_meta_train": 1, "total": TRAININGS + 1}
 
 
 def test_a_cluster_gets_the_same_jobs(checkout):
@@ -223,14 +94,14 @@ def test_a_cluster_gets_the_same_jobs(checkout):
     jobs = checkout.planned("--profile", "slurm")
     assert jobs == checkout.planned()
     jobs = checkout.planned("--profile", "slurm", "--config", "scale=paper")
-    assert jobs["meta_train_run"] == 3 * len(RECIPES) and jobs["transfer_task"] == 8
+    assert jobs["meta_train"] == 3 * len(RECIPES) and jobs["transfer"] == 8
 
 
 def test_cluster_resources_are_those_of_rules_that_are_submitted():
     text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)*)", text + "\n", re.M))
     submitted = {name for name, body in blocks.items() if "localrule: True" not in body}
-    assert {"meta_train_run", "transfer_task"} <= submitted
+    assert {"meta_train", "transfer"} <= submitted
     with open(REPOSITORY / "slurm/config.yaml") as file:
         profile = ProfileConfigFileParser().parse(file)
     named = {rule for key in ("set-resources", "groups") for rule in split_names(profile[key])}
@@ -382,22 +253,24 @@ class TestRunning:
     @pytest.mark.parametrize(
         ("changes", "expected"),
         [
-            ({"transfer": {"seeds": 7}}, TRANSFER),
+            ({"transfer": {"seeds": 7}}, TRANSFER | {"tune": 1}),
+            ({"transfer": {"points": 3}}, TRANSFER | {"tune": 1}),
+            ({"transfer": {"oracle": True}}, TRANSFER),
             ({"transfer": {"tuning_seeds": 1}}, TRANSFER | {"tune": 1}),
-            ({"evaluation_seeds": 3}, {"level": 7, "ablation": 3}),
+            ({"evaluation_seeds": 3}, {"level": 7, "ablate": 3}),
             (
                 {"ablations": {"inductive_bias": {"tasks": ["reacher"]}}},
-                {"level": 3, "baselines_task": 1, "ablation": 1},
+                {"level": 3, "baselines": 1, "ablate": 1},
             ),
             ({"ablations": {"inductive_bias": {"question": "Which?"}}}, {}),
             ({"select": {"seeds": 2}}, TRANSFER | {"select": 1, "tune": 1}),
             (
                 {"select": {"meta_seeds": [0, 1]}},
-                TRANSFER | {"meta_train_run": 1, "select": 1, "tune": 1},
+                TRANSFER | {"meta_train": 1, "select": 1, "tune": 1},
             ),
             (
                 {"recipes": {"linear": {"unroll": 2}}},
-                {"meta_train_run": 3, "level": 1, "ablation": 1},
+                {"meta_train": 3, "level": 1, "ablate": 1},
             ),
         ],
         ids=lambda value: "-".join(value),
@@ -418,12 +291,12 @@ class TestRunning:
         (checkout.folder / "fail").unlink()
         assert not (checkout.folder / "results/quick/levels/linear/toy/run.json").exists()
         for target, always in (("report", {"report": 1}), ("all", {"report": 1, "all": 1})):
-            left = {"level": 1, "ablation": 1, "track": 1} | always
+            left = {"level": 1, "ablate": 1, "track": 1} | always
             assert checkout.planned(target, changes=edit) == left | {"total": sum(left.values())}
         assert before["level"] == 7
         name = "ablation_inductive_bias"
         jobs = checkout.planned(name, changes=edit)
-        assert jobs == {"level": 1, "ablation": 1, name: 1, "total": 3}
+        assert jobs == {"level": 1, "ablate": 1, name: 1, "total": 3}
         checkout.snakemake(*arguments)
         assert checkout.planned(changes=edit) == {}
 
@@ -432,7 +305,7 @@ class TestRunning:
         checkout, edit = finished[0], {"evaluation_seeds": 3}
         (checkout.folder / "results/quick/levels/linear/toy/run.json").unlink()
         jobs = checkout.planned("all", changes=edit)
-        assert jobs == {"level": 1, "ablation": 1, "track": 1, "report": 1, "all": 1, "total": 5}
+        assert jobs == {"level": 1, "ablate": 1, "track": 1, "report": 1, "all": 1, "total": 5}
 
 
 class TestSweep:
@@ -444,12 +317,12 @@ class TestSweep:
 
     @pytest.mark.parametrize(
         ("settings", "training"),
-        [(True, {"meta_train_rows_meta_learning_rate": 1}), (False, {"meta_train_row": 6})],
+        [(True, {"sweep_rows_meta_learning_rate": 1}), (False, {"sweep": 6})],
         indirect=["settings"],
     )
     def test_jobs(self, checkout, settings, training):
         jobs = checkout.planned("sweep_meta_learning_rate", changes=settings)
-        others = {"baselines_task": 2, "score_sweep": 1, "sweep_meta_learning_rate": 1}
+        others = {"baselines": 2, "score_sweep": 1, "sweep_meta_learning_rate": 1}
         assert jobs == training | others | {"total": sum((training | others).values())}
 
     @pytest.mark.parametrize("settings", [True, False], indirect=True)
@@ -472,13 +345,13 @@ class TestSweep:
         parsed = [cli.build_parser().parse_args(call["argv"]) for call in calls]
         assert {str(args.out) for args in parsed} == {SWEEP}
         assert parsed[-1].runs == parsed[-1].out
-        trained = {args.row for args in parsed if args.stage == "sweep"}
+        trained = {args.row for args in parsed if args.word == "sweep"}
         assert trained == ({None} if once else set(ROWS))
 
         assert checkout.planned(*target) == {}
         with (checkout.folder / "config/sweeps/meta_learning_rate.tsv").open("a") as table:
             table.write("0.03\t0\n")
-        training = {"meta_train_rows_meta_learning_rate" if once else "meta_train_row": 1}
+        training = {"sweep_rows_meta_learning_rate" if once else "sweep": 1}
         others = {"score_sweep": 1, "sweep_meta_learning_rate": 1}
         assert checkout.planned(*target) == training | others | {"total": 3}
 

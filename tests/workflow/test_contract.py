@@ -1,0 +1,247 @@
+"""Rules and stages say the same of inputs, outputs, commands; a new stage is a file and a rule."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import REPOSITORY, Checkout
+
+from l2o import cli
+from l2o.config import files
+from l2o.pipeline.registry import (
+    command_of,
+    get_stage,
+    input_files,
+    output_files,
+    stage_names,
+    word_of,
+)
+
+RESULTS = "results/smoke"
+# One sweep whose rows share a job, others whose rows do not.
+SETTINGS = {
+    "scale": "smoke",
+    "sweeps": {"meta_learning_rate": {"one_program": False}},
+}
+
+
+@pytest.fixture(scope="module")
+def config():
+    """The project's own, with sweeps of both kinds."""
+    base = files.merge(files.read_yaml(REPOSITORY / "config/config.yaml"), SETTINGS)
+    before = Path.cwd()
+    os.chdir(REPOSITORY)  # where the tables of sweeps and weights are
+    yield files.build(base, REPOSITORY / "config")
+    os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def planned(config, tmp_path_factory):
+    """Every job that Snakemake would run: its rule, inputs, outputs and command."""
+    checkout = Checkout(tmp_path_factory.mktemp("contract") / "fresh")
+    checkout.without_messages()
+    (checkout.folder / "changes.yaml").write_text(yaml.safe_dump(SETTINGS))
+    targets = ["all", "analysis", "transfer_variants"]
+    targets += [f"ablation_{name}" for name in config.ablations]
+    targets += [f"sweep_{name}" for name in config.sweeps]
+    targets += [f"meta_train_{name}" for name in config.recipes]
+    options = ["--dry-run", "--printshellcmds", "--configfile", "changes.yaml"]
+    done = checkout.snakemake(*options, "--config", "scale=smoke", "--", *targets)
+    return parse(done.stdout + done.stderr)
+
+
+def parse(text: str) -> list[dict]:
+    """Return the jobs of a dry run, but for those that are names of targets."""
+    jobs = []
+    for block in re.split(r"^(?:local)?rule ", text, flags=re.M)[1:]:
+        said = dict(re.findall(r"^    (input|output): (.*)$", block, re.M))
+        command = re.search(r"^Shell command: (.*)$|^ +(l2o .*)$", block, re.M)
+        if "output" in said:
+            words = command[1] or command[2]
+            jobs.append(
+                {
+                    "rule": block.split(":", 1)[0],
+                    "input": set(said.get("input", "").split(", ")) - {""},
+                    "output": set(said["output"].split(", ")),
+                    "command": shlex.split(words.partition(" 2>&1 |")[0])[1:],
+                }
+            )
+    return jobs
+
+
+def by_outputs(planned):
+    return {frozenset(job["output"]): job for job in planned}
+
+
+def every_job(config):
+    return [job for name in stage_names() for job in get_stage(name).jobs(config)]
+
+
+def test_every_stage_has_a_rule_of_its_name(planned):
+    rules = {job["rule"] for job in planned}
+    assert set(stage_names()) <= rules
+    # What else there is shares the command of a stage, and begins with its name.
+    assert all(any(rule.startswith(name) for name in stage_names()) for rule in rules)
+
+
+def test_every_job_has_a_rule_and_its_outputs(config, planned):
+    rules = by_outputs(planned)
+    jobs = every_job(config)
+    assert len(jobs) > 60 and {job.stage for job in jobs} == set(stage_names())
+    for job in jobs:
+        made = frozenset(output_files(config, job, RESULTS))
+        assert made in rules, f"{job}: no rule makes just these: {sorted(made)}"
+        assert rules[made]["rule"].startswith(job.stage)
+    assert len(jobs) == len(planned)
+
+
+def test_rules_read_what_stages_say(config, planned):
+    rules = by_outputs(planned)
+    for job in every_job(config):
+        rule = rules[frozenset(output_files(config, job, RESULTS))]
+        needed = set(input_files(config, job, RESULTS))
+        # The configuration is an input by itself; what a job depends on in it is in its version.
+        assert rule["input"] - {f"{RESULTS}/config.json"} == needed
+
+
+def test_rules_call_what_stages_say(config, planned):
+    rules, parser = by_outputs(planned), cli.build_parser()
+    for job in every_job(config):
+        called = rules[frozenset(output_files(config, job, RESULTS))]["command"]
+        expected = command_of(config, job, RESULTS)
+        assert called[0] == expected[0] == word_of(job.stage)
+        one, other = (vars(parser.parse_args(words)) for words in (called, expected))
+        assert one.pop("devices", 1) >= 1 and other.pop("devices", 1) == 1  # the rule's own affair
+        assert one == other
+
+
+TOY = '''
+"""A stage that somebody adds."""
+
+from typing import NamedTuple
+
+from l2o.pipeline.contract import Input, Stage, job, name_option
+
+
+class Settings(NamedTuple):
+    task: str
+    seeds: int
+
+
+def settings(config, task):
+    return Settings(task, config.baselines.seeds)
+
+
+def jobs(config):
+    yield job("toy", task="catch")
+
+
+def inputs(config, task):
+    yield Input(job("baselines", task=task), ("run.json", "tuned.json"))
+
+
+def run(settings, out):
+    from l2o.files import write_json
+
+    write_json(out / "run.json", {"seeds": settings.seeds})
+    write_json(out / "toy.json", settings.task)
+
+
+STAGE = Stage(
+    help="do what was added",
+    settings=settings,
+    jobs=jobs,
+    inputs=inputs,
+    run=run,
+    folder="toys/{task}",
+    outputs=("toy.json",),
+    options=(name_option("--task", "a toy task"),),
+)
+'''
+RULE = """
+
+rule toy:
+    input:
+        get_inputs("toy"),
+        config=ancient(CONFIG),
+    output:
+        run=f"{RESULTS}/toys/{{task}}/run.json",
+        toy=f"{RESULTS}/toys/{{task}}/toy.json",
+    params:
+        out=subpath(output.run, parent=True),
+        version=get_version("toy"),
+    shell:
+        "l2o toy --config {input.config:q} --task {wildcards.task:q} --out {params.out:q}"
+"""
+
+
+class TestToyStage:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def place(tmp_path_factory):
+        """A copy of package and workflow in which one file and one rule are new."""
+        folder = tmp_path_factory.mktemp("toy") / "place"
+        for name in ("l2o", "workflow", "config", "tests/drill"):
+            shutil.copytree(REPOSITORY / name, folder / name)
+        shutil.copy(REPOSITORY / "Snakefile", folder)
+        (folder / "l2o/stages/toy.py").write_text(TOY)
+        with (folder / "Snakefile").open("a") as snakefile:
+            snakefile.write(RULE)
+        (folder / "bin").mkdir()
+        command = folder / "bin/l2o"
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m l2o.cli "$@"\n')
+        command.chmod(0o755)
+        made = folder / RESULTS / "baselines/catch"
+        made.mkdir(parents=True)
+        for name in ("run.json", "curves.parquet", "tuning.parquet", "tuned.json"):
+            (made / name).write_text("{}")
+        return folder
+
+    @staticmethod
+    def run(place, *command):
+        path = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "PYTHONPATH": str(place)}
+        return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+
+    def snakemake(self, place, *more):
+        words = ["snakemake", "--cores", "1", "--config", "scale=smoke", *more]
+        target = f"{RESULTS}/toys/catch/toy.json"
+        done = self.run(place, sys.executable, "-m", *words, "--", target)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def test_the_workflow_runs_it_and_knows_when_to_do_so_again(self, place):
+        # What is here was not made by this workflow: its version cannot have changed.
+        self.snakemake(place, "--rerun-triggers", "mtime")
+        assert (place / RESULTS / "toys/catch/toy.json").read_text() == '"catch"\n'
+        assert '"seeds": 3' in (place / RESULTS / "toys/catch/run.json").read_text()
+        edit = {"baselines": {"seeds": 4}}
+        (place / "edit.yaml").write_text(f"{edit}")
+        again = self.snakemake(place, "--dry-run", "--configfile", "edit.yaml")
+        assert re.search(r"^toy +1$", again, re.M)
+        source = place / "l2o/stages/toy.py"
+        source.write_text(source.read_text().replace("that somebody adds", "that somebody added"))
+        again = self.snakemake(place, "--dry-run")
+        assert re.search(r"^toy +1$", again, re.M) and "Params have changed" in again
+
+    def test_the_command_line_has_it(self, place):
+        done = self.run(place, "l2o", "--help")
+        assert re.search(r"toy +do what was added", done.stdout)
+        done = self.run(place, "l2o", "toy", "--help")
+        assert "--task TASK" in done.stdout and "--out DIR" in done.stdout
+
+    def test_stand_ins_and_drill_have_it(self, place):
+        code = (
+            "import sys; sys.path += ['tests']\n"
+            "from drill.stages import STAGES\n"
+            "print(STAGES['toy'].command, STAGES['toy'].outputs)\n"
+        )
+        done = self.run(place, sys.executable, "-c", code)
+        assert done.returncode == 0, done.stderr
+        assert "'toy', '--config'" in done.stdout and f"{RESULTS}/toys/catch" in done.stdout
