@@ -1,5 +1,6 @@
 """Brax's own PPO beside ours: its environment, what it is asked to do, and its answers."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from l2o.config.transfer import Transfer
-from l2o.evaluation.ppo_tasks import ppo_settings
+from l2o.config.parts import PPOTraining
+from l2o.tasks.presets import preset
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("_brax_ppo_worker.py")
@@ -58,23 +59,23 @@ FIXED = {
 
 
 def reference_request(
-    task: str, transfer: Transfer, learning_rate: float, updates: int, points: int
+    task: str, training: PPOTraining, learning_rate: float, updates: int, points: int
 ) -> dict[str, Any]:
     """Return what the worker needs to do as our loop does.
 
     Args:
         task: A Brax task.
-        transfer: The transfer section of the configuration.
+        training: How agents are trained on it.
         learning_rate: Adam's.
         updates: Agent updates of a lifetime, a multiple of ``points``.
         points: Evaluations, without the one before training, which only Brax does.
     """
-    settings = ppo_settings(task, transfer)
+    settings = dataclasses.replace(preset(task), **training.ppo.replacements())
     steps = settings.batch_size * settings.minibatches * settings.unroll_length
     steps *= settings.action_repeat
     return {
         "task": task,
-        "backend": transfer.backend,
+        "backend": training.backend,
         "networks": {
             "policy_hidden_layer_sizes": list(settings.policy_layers),
             "value_hidden_layer_sizes": list(settings.value_layers),
@@ -85,7 +86,7 @@ def reference_request(
             "learning_rate": learning_rate,
             "num_timesteps": updates * steps,
             "num_evals": points + 1,
-            "num_eval_envs": transfer.episodes,
+            "num_eval_envs": training.episodes,
         },
     }
 

@@ -28,7 +28,7 @@ import optax
 from _brax_reference import REFERENCE, ROOT, Reference, make_environment, reference_request
 
 from l2o.config import files as config
-from l2o.config.transfer import Transfer
+from l2o.config.parts import PPOTraining, ppo_training
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.evaluate import evaluate
 from l2o.evaluation.ppo_tasks import ppo_lifetime
@@ -73,12 +73,12 @@ def candidates(learning_rate: float) -> list[Candidate]:
 PPO = {"batch_size": 64, "env_steps": 204_800, "truncation": "mask"}
 
 
-def quick_transfer(seeds: int, episodes: int, points: int) -> Transfer:
-    """Return the transfer section of the ``quick`` scale, with so much of it to compare."""
+def quick_training(episodes: int, points: int) -> PPOTraining:
+    """Return how agents are trained at scale ``quick``, with so much of it to compare."""
     settings = config.read_yaml(ROOT / "config" / "config.yaml") | {"scale": "quick"}
-    transfer = config.build(settings, ROOT / "config").transfer
-    size = {"seeds": seeds, "episodes": episodes, "points": points}
-    return transfer.model_copy(update=size | {"ppo": transfer.ppo.model_copy(update=PPO)})
+    usual = ppo_training(config.build(settings, ROOT / "config"))
+    ppo = usual.ppo.model_copy(update=PPO)
+    return usual._replace(episodes=episodes, points=points, ppo=ppo)
 
 
 def difference_interval(
@@ -95,11 +95,11 @@ def difference_interval(
 
 def compare_returns(task: str, args: argparse.Namespace) -> bool:
     """Print a table of final returns; return whether those of the same Adam agree."""
-    transfer = quick_transfer(args.seeds, args.episodes, args.points)
-    lifetime, budget = ppo_lifetime(task, transfer, args.env_steps)
+    training = quick_training(args.episodes, args.points)
+    lifetime, budget = ppo_lifetime(task, training, args.seeds, args.env_steps)
     every = -(-budget.updates // budget.points)
     request = reference_request(
-        task, transfer, args.learning_rate, every * budget.points, budget.points
+        task, training, args.learning_rate, every * budget.points, budget.points
     )
     theirs: dict[int, float] = {}
     request |= {"seeds": [*range(args.seeds)], "paced": False}
@@ -114,7 +114,7 @@ def compare_returns(task: str, args: argparse.Namespace) -> bool:
 
     steps = every * budget.points * lifetime.steps_per_update
     print(
-        f"\nFinal return on {task} ({transfer.backend}) after {steps:,} steps, Adam at "
+        f"\nFinal return on {task} ({training.backend}) after {steps:,} steps, Adam at "
         f"{args.learning_rate:g}, {args.seeds} seeds, {args.episodes} episodes each"
     )
     print("| | mean | se | difference, 95% interval |\n|---|---|---|---|")
@@ -145,8 +145,8 @@ def _mean_and_se(values: Sequence[float]) -> str:
 
 def compare_throughput(task: str, args: argparse.Namespace) -> bool:
     """Print a table of times; return whether our loop is fast enough."""
-    transfer = quick_transfer(1, args.episodes, 1)
-    lifetime, _ = ppo_lifetime(task, transfer)
+    training = quick_training(args.episodes, 1)
+    lifetime, _ = ppo_lifetime(task, training, seeds=1)
     rounds = WARM_UP + args.rounds
     (family,) = families(candidates(args.learning_rate)[:1])
     keys = key_for(0, "evaluate", task)[None]
@@ -164,7 +164,7 @@ def compare_throughput(task: str, args: argparse.Namespace) -> bool:
         jax.block_until_ready(lifetime.advance(family.program, family.values, state, 0))
         return time.perf_counter() - began
 
-    request = reference_request(task, transfer, args.learning_rate, rounds * args.updates, rounds)
+    request = reference_request(task, training, args.learning_rate, rounds * args.updates, rounds)
     request |= {"seeds": [0], "paced": True}
     ours, theirs = [], []
     with Reference(args.reference_python, request) as run:
@@ -177,7 +177,7 @@ def compare_throughput(task: str, args: argparse.Namespace) -> bool:
 
     steps = args.updates * lifetime.steps_per_update
     print(
-        f"\nOne agent on {task} ({transfer.backend}), {args.rounds} times in turn: {steps:,} "
+        f"\nOne agent on {task} ({training.backend}), {args.rounds} times in turn: {steps:,} "
         f"steps, then {args.episodes} episodes of at most "
         f"{lifetime.agent.settings.episode_length} steps\n"
         "| | Brax, seconds | ours, seconds | times Brax's speed: best | median of rounds |\n"

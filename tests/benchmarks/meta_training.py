@@ -249,12 +249,12 @@ def sweep(members: int, devices: int) -> dict[str, float]:
             "from l2o.meta.devices import use_devices\n"
             f"use_devices({devices})\n"
             "from l2o.meta.train import Member, meta_train\n"
-            "from l2o.config.models import Recipe\n"
+            "from l2o.config.recipe import Recipe\n"
             "place = pathlib.Path(sys.argv[1])\n"
             "recipes = yaml.safe_load((place / 'recipes.yaml').read_text())\n"
             "members = [Member(Recipe(**r), 'sweep', 0, place / f'together_{i}')"
             " for i, r in enumerate(recipes)]\n"
-            f"meta_train(members, place / 'state', {{}}, {devices})\n"
+            f"meta_train(members, place / 'state', {{}}, 'code', {devices})\n"
         )
         environment["JAX_COMPILATION_CACHE_DIR"] = str(place / "other_cache")
         began = time.perf_counter()

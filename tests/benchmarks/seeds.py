@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from l2o.config.files import build, read_yaml
+from l2o.config.parts import PPOTraining, ppo_training
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.ppo_tasks import ppo_lifetime
 from l2o.seeding import key_for
 
 
-def seconds(task: str, transfer, seeds: int, calls: int = 3) -> tuple[float, float]:
+def seconds(task: str, training: PPOTraining, seeds: int, calls: int = 3) -> tuple[float, float]:
     """Return the seconds of one update, and of compiling it, with agents of so many seeds."""
-    lifetime, _ = ppo_lifetime(task, transfer)
+    lifetime, _ = ppo_lifetime(task, training, seeds)
     (family,) = families([Candidate("adam", "adam", 3e-4)])
     values = jax.tree.map(lambda leaf: jnp.repeat(leaf, seeds, axis=0), family.values)
     keys = jnp.stack([key_for(seed, "evaluate", task) for seed in range(seeds)])
@@ -40,12 +41,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 5, 10])
     args = parser.parse_args()
     settings = read_yaml("config/config.yaml") | {"scale": args.scale}
-    transfer = build(settings).transfer
+    training = ppo_training(build(settings))
     print(f"{args.task}, scale {args.scale}: one PPO update of all seeds, {jax.devices()[0]}")
     print("| seeds | s | relative to one seed |\n| --- | --- | --- |")
     first = None
     for seeds in args.seeds:
-        taken, _ = seconds(args.task, transfer, seeds)
+        taken, _ = seconds(args.task, training, seeds)
         first = first or taken
         print(f"| {seeds} | {taken:.3f} | {taken / first:.2f} |", flush=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from l2o.config import files as config
+from l2o.config.parts import ppo_training
 from l2o.evaluation.ppo_tasks import ppo_lifetime
 
 ROOT = Path(__file__).parents[2]
@@ -24,22 +25,22 @@ def reference():
 
 
 @pytest.fixture(scope="module")
-def transfer():
+def training():
     settings = config.read_yaml(ROOT / "config" / "config.yaml") | {"scale": "quick"}
-    transfer = config.build(settings, ROOT / "config").transfer
-    ppo = transfer.ppo.model_copy(update={"truncation": "mask", "env_steps": 81_920})
-    return transfer.model_copy(update={"ppo": ppo})
+    usual = ppo_training(config.build(settings, ROOT / "config"))
+    over = {"truncation": "mask", "env_steps": 81_920}
+    return usual._replace(ppo=usual.ppo.model_copy(update=over))
 
 
-def test_the_preset_is_what_brax_gets(reference, transfer):
-    lifetime, budget = ppo_lifetime(TASK, transfer)
-    asked = reference.reference_request(TASK, transfer, 1e-3, budget.updates, budget.points)
+def test_the_preset_is_what_brax_gets(reference, training):
+    lifetime, budget = ppo_lifetime(TASK, training, seeds=1)
+    asked = reference.reference_request(TASK, training, 1e-3, budget.updates, budget.points)
     ours, theirs = lifetime.agent.settings, asked["train"]
 
-    assert asked["backend"] == transfer.backend == "spring"
+    assert asked["backend"] == training.backend == "spring"
     assert asked["networks"]["policy_hidden_layer_sizes"] == list(ours.policy_layers) == [32, 32]
     assert asked["networks"]["value_hidden_layer_sizes"] == list(ours.value_layers) == [64, 64]
-    assert theirs["num_eval_envs"] == lifetime.episodes == transfer.episodes
+    assert theirs["num_eval_envs"] == lifetime.episodes == training.episodes
     for name, argument in reference.ARGUMENTS.items():
         assert theirs[argument] == getattr(ours, name), name
     # What Brax is not asked for is as Brax has it.
@@ -55,10 +56,10 @@ def test_the_preset_is_what_brax_gets(reference, transfer):
     assert theirs["num_evals"] == budget.points + 1
 
 
-def test_brax_takes_every_argument(reference, transfer):
+def test_brax_takes_every_argument(reference, training):
     from brax.training.agents.ppo import networks, train
 
-    asked = reference.reference_request(TASK, transfer, 1e-3, 50, 5)
+    asked = reference.reference_request(TASK, training, 1e-3, 50, 5)
     assert asked["train"].keys() <= inspect.signature(train.train).parameters.keys()
     taken = inspect.signature(networks.make_ppo_networks).parameters
     assert asked["networks"].keys() <= taken.keys()

@@ -14,6 +14,7 @@ from killing import RECIPE
 from l2o.cli import main
 from l2o.config.files import parse
 from l2o.config.models import ToyBudget
+from l2o.config.parts import ToyTraining
 from l2o.config.recipe import Recipe
 from l2o.errors import ConfigError, OutOfMemoryError
 from l2o.evaluation.evaluate import Budget
@@ -141,7 +142,7 @@ def test_advice_is_a_recipe_that_is_smaller(changes, advice):
 
 def test_agents_side_by_side_are_bounded(monkeypatch, capsys):
     budget = ToyBudget(environments=8, updates=2)
-    lifetime, _ = toy_lifetime("catch", budget)
+    lifetime, _ = toy_lifetime("catch", ToyTraining(budget))
     assert "L2O_LANES=4" in less_memory("catch", lifetime, 8)[0]
     wanted = ["try toy_tasks.catch.environments 4 instead of 8"]
     assert less_memory("catch", lifetime, 1) == wanted

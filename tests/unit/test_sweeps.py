@@ -8,18 +8,19 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 from snakemake.utils import Paramspace
+from staging import run_stage
 
 import l2o.evaluation.selection
 import l2o.meta.sweep
 from l2o.cli import main
 from l2o.config import files as config
+from l2o.config.parts import toy_trainings
 from l2o.config.sweeps import find_row, read_sweep, split_row
 from l2o.errors import ConfigError, L2OError
 from l2o.evaluation.candidates import checkpoint_series, resolve
 from l2o.evaluation.selection import score_checkpoints
-from l2o.evaluation.sweep import _best, score_sweep
+from l2o.evaluation.sweep import best_setting
 from l2o.jobs.record import Run
-from l2o.meta.sweep import sweep
 from l2o.meta.train import Member, meta_train
 from l2o.statistics.returns import CURVE_COLUMNS
 
@@ -171,7 +172,7 @@ def trained(monkeypatch):
     """Calls of a stand-in for meta-training, which can be told to stop at the n-th."""
     calls = []
 
-    def stand_in(members, state, tags, devices):
+    def stand_in(members, state, tags, code, devices):
         if len(calls) == stand_in.stop:
             raise KeyboardInterrupt
         calls.append([member.out.as_posix().split("out/")[1] for member in members])
@@ -198,14 +199,17 @@ GROUPS = [["unroll~2/seed~0", "unroll~2/seed~1"], ["unroll~4/seed~0"]]
 
 def test_rows_that_cannot_share_a_program_are_several_groups(trained, table, tmp_path):
     calls, _ = trained
-    sweep(build(table), "one", tmp_path / "out", tmp_path / "state")
+    run_stage("sweep", build(table), sweep="one", out=tmp_path / "out", state=tmp_path / "state")
     assert calls == GROUPS
     assert not (tmp_path / "state").exists()
 
 
 def test_what_is_finished_is_not_run_again(trained, table, tmp_path):
     calls, _ = trained
-    run = functools.partial(sweep, name="one", out=tmp_path / "out", state=tmp_path / "state")
+
+    def run(settings):
+        run_stage("sweep", settings, sweep="one", out=tmp_path / "out", state=tmp_path / "state")
+
     run(build(table))
     calls.clear()
     run(build(table))
@@ -223,12 +227,12 @@ def test_a_group_outlives_the_deletion_of_outputs(trained, table, tmp_path):
     out, state = tmp_path / "out", tmp_path / "state"
     stop_at(1)
     with pytest.raises(KeyboardInterrupt):
-        sweep(build(table), "one", out, state)
+        run_stage("sweep", build(table), sweep="one", out=out, state=state)
     assert calls == GROUPS[:1]
     for path in out.rglob("run.json"):  # as Snakemake does
         path.unlink()
     stop_at(None)
-    sweep(build(table), "one", out, state)
+    run_stage("sweep", build(table), sweep="one", out=out, state=state)
     assert calls == GROUPS
     assert {path.parent.relative_to(out).as_posix() for path in out.rglob("run.json")} == {
         *GROUPS[0],
@@ -275,7 +279,7 @@ def test_each_row_is_a_run_of_its_own(swept, tmp_path):
     settings, folder = swept
     for row in read_sweep(settings, "one"):
         alone, together = tmp_path / row.folder, folder / "runs" / row.folder
-        meta_train([Member(row.recipe, "tiny", row.seed, alone)], tmp_path / "state", {})
+        meta_train([Member(row.recipe, "tiny", row.seed, alone)], tmp_path / "state", {}, "code")
         for step in STEPS:
             name = f"checkpoints/step_{step:06d}.safetensors"
             expected, actual = load_file(alone / name), load_file(together / name)
@@ -319,7 +323,8 @@ def test_scores(swept, baselines, tmp_path, monkeypatch):
         return evaluate(*args)
 
     monkeypatch.setattr(l2o.evaluation.selection, "evaluate", counted)
-    score_sweep(settings, "one", folder / "runs", baselines, tmp_path)
+    places = {"runs": folder / "runs", "baselines": baselines, "out": tmp_path}
+    run_stage("score_sweep", settings, sweep="one", **places)
     assert calls == [len(rows) * len(STEPS)]  # one task, all candidates together
 
     scores = pd.read_parquet(tmp_path / "scores.parquet")
@@ -334,7 +339,9 @@ def test_scores(swept, baselines, tmp_path, monkeypatch):
     series = checkpoint_series(folder / "runs" / rows[0].folder)
     candidates = [resolve(str(path), None, label=path.stem) for path in series]
     with Run(tmp_path / "alone", stage="x", config={}) as run:
-        alone = score_checkpoints(settings, candidates, baselines, run)
+        tasks = toy_trainings(settings, settings.select.tasks)
+        seeds = settings.select.seeds
+        alone = score_checkpoints(tasks, seeds, candidates, baselines, run)
     np.testing.assert_allclose(first["final"], alone["final"], rtol=1e-4)
     np.testing.assert_allclose(first["score"], alone["score"], rtol=1e-4, atol=1e-6)
 
@@ -347,7 +354,7 @@ def test_scores(swept, baselines, tmp_path, monkeypatch):
     assert len(best["settings"]) == len(rows)
     assert max(entry["score"] for entry in best["settings"]) == best["score"]
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["stage"] == "sweep" and record["results"]["outer_step"] == best["step"]
+    assert record["stage"] == "score_sweep" and record["results"]["outer_step"] == best["step"]
 
 
 def test_the_best_setting_is_that_of_the_highest_mean_over_seeds(read):
@@ -360,7 +367,7 @@ def test_the_best_setting_is_that_of_the_highest_mean_over_seeds(read):
         for step, per_seed in found[row.recipe.meta_learning_rate].items()
         for task in (-0.5, 0.5)  # two tasks
     )
-    best = _best(scores, rows)
+    best = best_setting(scores, rows)
     assert best["setting"] == {"meta_learning_rate": "0.003"} and best["step"] == 2
     assert (best["least"], best["score"], best["greatest"]) == (5.0, 5.25, 5.5)
     assert best["recipe"] == rows[2].recipe.model_dump() and best["seeds"] == [0, 1]
@@ -372,7 +379,8 @@ def test_last_checkpoints_alone_can_be_scored(swept, tmp_path, baselines):
     settings, folder = swept
     last = settings.sweeps["one"].model_copy(update={"checkpoints": "last"})
     settings = settings.model_copy(update={"sweeps": {"one": last}})
-    score_sweep(settings, "one", folder / "runs", baselines, tmp_path)
+    places = {"runs": folder / "runs", "baselines": baselines, "out": tmp_path}
+    run_stage("score_sweep", settings, sweep="one", **places)
     scores = pd.read_parquet(tmp_path / "scores.parquet")
     assert scores["step"].tolist() == [STEPS[-1]] * len(read_sweep(settings, "one"))
 

@@ -13,10 +13,11 @@ import pytest
 
 from l2o.config import files as config
 from l2o.config.models import ToyBudget
+from l2o.config.parts import ToyTraining, contenders
 from l2o.errors import CheckpointError, ResultsError
 from l2o.evaluation import resume as resume_module
 from l2o.evaluation.candidates import Candidate, resolve
-from l2o.evaluation.contenders import contenders, untuned, with_rates
+from l2o.evaluation.contenders import find_contenders, untuned, with_rates
 from l2o.evaluation.evaluate import Budget, evaluate
 from l2o.evaluation.memory import free_bytes, lanes_that_fit
 from l2o.evaluation.resume import Resume
@@ -37,8 +38,8 @@ CANDIDATES = [
 @pytest.fixture(scope="module")
 def lifetime():
     """A lifetime of a few updates, and its budget: two batches of classical agents, one learned."""
-    settings = ToyBudget(environments=2, updates=8, points=4, torso="D32")
-    lifetime, budget = toy_lifetime("catch", settings)
+    training = ToyTraining(ToyBudget(environments=2, updates=8, points=4, torso="D32"))
+    lifetime, budget = toy_lifetime("catch", training)
     return lifetime, dataclasses.replace(budget, lanes=2)
 
 
@@ -253,12 +254,12 @@ def sources(tmp_path):
         save_weights(path, selected, meta_params, {"learning_rate": 0.02})
     champion = {"sha256": sha256(selection / "champion.safetensors")}
     write_json(selection / "champion.json", champion)
-    return resolved, selection, tmp_path / "runs"
+    return contenders(resolved), selection, tmp_path / "runs"
 
 
 def test_contenders(sources):
-    found = contenders(*sources)
-    labels = ["champion", "untrained", "linear", *sources[0].baselines.optimizers]
+    found = find_contenders(*sources)
+    labels = ["champion", "untrained", "linear", *sources[0].classical]
     assert [candidate.label for candidate in found] == labels
     # The last checkpoint, at the rate of its meta-training.
     expected = make_optimizer("linear").init_meta(jax.random.key(8))
@@ -278,7 +279,7 @@ def test_a_champion_that_was_replaced_is_refused(sources):
     shutil.copy(runs / "linear/seed_0/checkpoints/step_000008.safetensors", selection / "x")
     (selection / "x").rename(selection / "champion.safetensors")
     with pytest.raises(CheckpointError, match="not the file that was selected"):
-        contenders(*sources)
+        find_contenders(*sources)
 
 
 def test_a_checkpoint_of_another_optimizer_is_refused(sources):
@@ -288,4 +289,4 @@ def test_a_checkpoint_of_another_optimizer_is_refused(sources):
         runs / "linear/seed_0/checkpoints/step_000008.safetensors",
     )
     with pytest.raises(CheckpointError, match="a checkpoint of 'optim4rl_m', but recipe 'linear'"):
-        contenders(*sources)
+        find_contenders(*sources)

@@ -371,13 +371,13 @@ def python(code, *argv):
 
 
 def test_import_and_every_help_leave_jax_alone(tmp_path):
-    stages = next(a for a in build_parser()._actions if a.dest == "stage").choices
+    stages = next(a for a in build_parser()._actions if a.dest == "word").choices
     assert {"evaluate", "meta-train", "baselines", "select", "transfer", "ablate"} <= set(stages)
     code = """
 import sys
 import l2o
 assert set(dir(l2o)) >= {"load", "make_optimizer"}
-import l2o.jobs.versions
+import l2o.pipeline.versions
 from l2o.cli import main
 for argv in ([], *([name] for name in sys.argv[1:])):
     try:
