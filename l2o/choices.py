@@ -58,5 +58,3 @@ GYMNAX_TASKS = {
 
 STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""
-EVALUATIONS = ("trained", "untrained")
-"""What an ablation's level is evaluated with: its last checkpoint, and its first."""

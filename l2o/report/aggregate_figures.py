@@ -73,7 +73,7 @@ def aggregates(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw IQM, median and optimality gap of the final scores, one row per optimizer.
 
     Args:
-        table: See :data:`l2o.statistics.aggregates.AGGREGATE_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.comparisons.AGGREGATE_COLUMNS`.
         lines: See :func:`lines_of`.
     """
     table, labels = _final(table)
@@ -95,7 +95,7 @@ def profile(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw performance profiles with pointwise 95% bands.
 
     Args:
-        table: See :data:`l2o.statistics.aggregates.PROFILE_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.comparisons.PROFILE_COLUMNS`.
         lines: See :func:`lines_of`.
     """
     figure, axes = _lines(table, lines, "threshold", "share")
@@ -111,7 +111,7 @@ def efficiency(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw the interquartile mean over the share of the lifetime, with pointwise 95% bands.
 
     Args:
-        table: See :data:`l2o.statistics.aggregates.EFFICIENCY_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.comparisons.EFFICIENCY_COLUMNS`.
         lines: See :func:`lines_of`.
     """
     figure, axes = _lines(table, lines, "share", "iqm")
@@ -126,7 +126,7 @@ def improvement(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw the probability that the champion is better than each other optimizer.
 
     Args:
-        table: See :data:`l2o.statistics.aggregates.IMPROVEMENT_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.comparisons.IMPROVEMENT_COLUMNS`.
         lines: See :func:`lines_of`.
     """
     table, labels = _final(table, keep_random=True)

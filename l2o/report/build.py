@@ -47,7 +47,7 @@ def build_report(results: Path, out: Path) -> None:
     Args:
         results: Folder of a scale, ``results/<scale>``.
         out: The page. Beside it go ``figures/<section>/``, as SVG and PNG, and ``claims.parquet``,
-            see :data:`l2o.report.claim_table.CLAIM_COLUMNS`.
+            see :data:`l2o.statistics.columns.comparisons.CLAIM_COLUMNS`.
 
     Raises:
         ConfigError: The run's ``config.json`` is missing or invalid.

@@ -11,21 +11,9 @@ from l2o.report import compare
 from l2o.report.gradient_tables import accuracies
 from l2o.report.results import Results
 from l2o.report.text import optimizer_name
+from l2o.statistics.columns.comparisons import CLAIM_COLUMNS
 from l2o.statistics.columns.gradients import PHASES
 
-CLAIM_COLUMNS = {
-    "claim": "what is claimed",
-    "measurement": "what was measured",
-    "value": "the measurement",
-    "low": "lower end of its 95% interval",
-    "high": "upper end",
-    "against": "what it must exceed: the same of the reference, or a number",
-    "against_low": "lower end of its 95% interval; a number's is itself",
-    "against_high": "upper end",
-    "seeds": "agents, networks, populations or meta-training runs behind the interval",
-    "verdict": "supported: the interval lies above that of the reference; not supported: below it; "
-    "inconclusive: they overlap, or there is none",
-}
 SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE = "supported", "not supported", "inconclusive"
 
 

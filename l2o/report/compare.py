@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from l2o.report.text import count, interval, number, optimizer_rank
-from l2o.statistics import nested
+from l2o.statistics import metrics
+from l2o.statistics.bootstrap import MIN_SEEDS, mean_interval, nested_estimate
 from l2o.statistics.effects import by_run
-from l2o.statistics.returns import MIN_SEEDS, bootstrap_interval, final_returns, summarize
+from l2o.statistics.returns import final_returns, summarize
 
 _FEW = 3
 
@@ -103,7 +104,7 @@ def compare(
     mean, reference_mean = pairs.mean(axis=0) if len(pairs) else (math.nan, math.nan)
     low = high = math.nan
     if not lost and len(pairs) >= MIN_SEEDS:
-        low, high = bootstrap_interval(pairs[:, 0] - pairs[:, 1])
+        low, high = mean_interval(pairs[:, 0] - pairs[:, 1])
     return Comparison(
         task, subject, reference, float(mean), float(reference_mean), low, high, len(pairs), lost
     )
@@ -165,7 +166,7 @@ def ablation_finals(curves: pd.DataFrame) -> pd.DataFrame:
 def compare_runs(
     task: str, subject: str, reference: str, finals: pd.DataFrame, reference_finals: pd.DataFrame
 ) -> Comparison:
-    """Compare the agents of meta-training runs; see :func:`nested.nested_estimate`.
+    """Compare the agents of meta-training runs, resampled on both levels.
 
     Args:
         task: Where they were trained.
@@ -178,7 +179,7 @@ def compare_runs(
     lost = sum(int(np.isnan(part).sum()) for part in pair)
     low = high = math.nan
     if not lost:
-        _, low, high = nested.nested_estimate(pair, nested.difference(nested.mean))
+        _, low, high = nested_estimate(pair, metrics.difference(metrics.mean))
     means = (float(part.mean()) for part in pair)
     runs = min(len(part) for part in pair)
     return Comparison(task, subject, reference, *means, low, high, runs, lost, "meta-training run")

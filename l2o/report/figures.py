@@ -21,7 +21,7 @@ from l2o.report.style import (
     optimizer_lines,
 )
 from l2o.report.text import short_name
-from l2o.statistics.returns import bootstrap_interval
+from l2o.statistics.bootstrap import mean_interval
 
 _SIZE = (4.5, 3.1)
 _LABEL_GAP = 0.08
@@ -63,7 +63,7 @@ def band(curves: pd.DataFrame) -> pd.DataFrame:
         returns = values.to_numpy(float)
         low = high = np.nan
         if len(returns) >= MIN_SEEDS and not np.isnan(returns).any():
-            low, high = bootstrap_interval(returns, resamples=_BAND_RESAMPLES)
+            low, high = mean_interval(returns, resamples=_BAND_RESAMPLES)
         rows.append((steps, returns.mean(), low, high))
     return pd.DataFrame(rows, columns=["env_steps", "mean", "low", "high"])
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from l2o.config.models import Config
 from l2o.jobs.reading import Job
-from l2o.statistics.returns import MIN_SEEDS
+from l2o.statistics.bootstrap import MIN_SEEDS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -211,7 +211,7 @@ def effects(table: pd.DataFrame, seconds: Mapping[str, float]) -> Table:
     """Return the scores of an ablation's levels, beside the full method's, and what they cost.
 
     Args:
-        table: See :data:`l2o.statistics.effects.EFFECT_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.comparisons.EFFECT_COLUMNS`.
         seconds: Of one meta-training, by recipe.
     """
     groups = {
@@ -240,7 +240,7 @@ def factors(table: pd.DataFrame) -> Table:
     """Return main effects and interactions.
 
     Args:
-        table: See :data:`l2o.statistics.factorial.FACTOR_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.comparisons.FACTOR_COLUMNS`.
     """
     groups = {
         _TASKS.get(str(where), f"{where} tasks"): [
@@ -273,7 +273,7 @@ def claims(table: pd.DataFrame) -> Table:
     """Return every claim with its verdict.
 
     Args:
-        table: See :data:`l2o.report.claim_table.CLAIM_COLUMNS`.
+        table: See :data:`l2o.statistics.columns.comparisons.CLAIM_COLUMNS`.
     """
     slugs = {"supported": "better", "not supported": "worse"}
     groups: dict[str, list[Row]] = {}

@@ -8,11 +8,13 @@ from l2o.files import read_table, write_table
 from l2o.jobs.record import Run
 from l2o.report import aggregate_figures, svg
 from l2o.report.aggregate_figures import lines_of
-from l2o.report.load import SUMMARY_TABLES, TransferSummary
+from l2o.report.results import TransferSummary
 from l2o.report.svg import Drawing
 from l2o.report.text import count
 from l2o.statistics import aggregates
-from l2o.statistics.returns import CURVE_COLUMNS, MIN_SEEDS
+from l2o.statistics.bootstrap import MIN_SEEDS
+from l2o.statistics.columns.comparisons import SUMMARY_TABLES
+from l2o.statistics.columns.evaluation import CURVE_COLUMNS
 
 
 def transfer_summary(config: Config, transfer: Path, out: Path) -> None:

@@ -10,14 +10,13 @@ from l2o.config.models import ROLES, Ablation, Config
 from l2o.errors import unknown_name
 from l2o.files import read_table, write_table
 from l2o.jobs.record import Run
-from l2o.statistics.aggregates import (
-    TransferScores,
-    probability_of_improvement,
-    score_tasks,
-)
-from l2o.statistics.factorial import FACTOR_COLUMNS, factor_rows
-from l2o.statistics.nested import difference, interquartile_mean, nested_estimate
-from l2o.statistics.returns import CURVE_COLUMNS, final_returns, summarize
+from l2o.statistics.aggregates import TransferScores, score_tasks
+from l2o.statistics.bootstrap import nested_estimate
+from l2o.statistics.columns.comparisons import ABLATION_COLUMNS, EFFECT_COLUMNS, FACTOR_COLUMNS
+from l2o.statistics.columns.evaluation import CURVE_COLUMNS, LEVEL_COLUMNS
+from l2o.statistics.factorial import factor_rows
+from l2o.statistics.metrics import difference, interquartile_mean, probability_of_improvement
+from l2o.statistics.returns import final_returns, summarize
 
 TOY = "toy"
 """In place of a task: all toy tasks on which optimizers are evaluated."""
@@ -25,25 +24,6 @@ STAGES = ("trained", "untrained")
 """What a level is evaluated with: its last checkpoint, and its first."""
 ELSEWHERE = -1
 """In place of the seed of a meta-training: a pretrained optimizer."""
-LEVEL_COLUMNS = CURVE_COLUMNS | {"meta_seed": "seed of the meta-training, -1 of a pretrained one"}
-EFFECT_COLUMNS = {
-    "where": "tasks: training (those of meta-training), validation, test (of PPO) or supervised",
-    "recipe": "the level",
-    "variant": "what the report calls it",
-    "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
-    "iqm_low": "lower end of its 95% interval, see l2o.statistics.nested; NaN with fewer than "
-    "three meta-training runs",
-    "iqm_high": "upper end",
-    "difference": "iqm minus that of the full method, the ablation's first recipe",
-    "low": "lower end of its 95% interval",
-    "high": "upper end",
-    "probability": "that an agent of this level scores higher than one of the full method",
-    "probability_low": "lower end of its 95% interval",
-    "probability_high": "upper end",
-    "meta_seeds": "meta-training runs; agents if it is pretrained, which are then resampled alone",
-    "agents": "agents of each run on each task",
-    "tasks": "how many",
-}
 _AGENTS = 100_000
 """More than any seed of an agent: runs are numbered by meta-training seed and agent."""
 
@@ -52,7 +32,7 @@ def ablate(config: Config, name: str, levels: Path, baselines: Path, out: Path) 
     """Compare the levels of an ablation with each other and with the full method.
 
     Writes ``curves.parquet``, ``summary.parquet`` (per level and task), ``effects.parquet`` (see
-    ``EFFECT_COLUMNS``), ``factors.parquet`` (:data:`l2o.statistics.factorial.FACTOR_COLUMNS`; no
+    ``EFFECT_COLUMNS``), ``factors.parquet`` (``FACTOR_COLUMNS``; no
     rows without factors) and ``run.json`` in ``out``.
 
     Args:
@@ -98,7 +78,7 @@ def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
     finals = final_returns(curves)
     names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
-    return table.assign(role=table["task"].map(config.role)).drop(columns="optimizer")
+    return table.assign(role=table["task"].map(config.role))[list(ABLATION_COLUMNS)]
 
 
 def _effects(

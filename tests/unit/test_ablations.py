@@ -11,9 +11,10 @@ from l2o import config
 from l2o.config.models import Config
 from l2o.errors import L2OError, ResultsError
 from l2o.files import write_table
-from l2o.statistics.effects import EFFECT_COLUMNS, ELSEWHERE, ablate
-from l2o.statistics.factorial import FACTOR_COLUMNS, contrasts, factor_rows
-from l2o.statistics.returns import CURVE_COLUMNS
+from l2o.statistics.columns.comparisons import EFFECT_COLUMNS, FACTOR_COLUMNS
+from l2o.statistics.columns.evaluation import CURVE_COLUMNS
+from l2o.statistics.effects import ELSEWHERE, ablate
+from l2o.statistics.factorial import contrasts, factor_rows
 
 NAME = "inductive_bias"
 RECIPES = ("optim4rl_b", "linear", "l2lgd2")

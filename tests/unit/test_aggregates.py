@@ -11,11 +11,16 @@ from l2o.cli import main
 from l2o.errors import ResultsError
 from l2o.files import read_json, read_table, write_table
 from l2o.jobs.reading import find_jobs
-from l2o.report.load import SUMMARY_TABLES
 from l2o.statistics import aggregates
 from l2o.statistics.aggregates import score_tasks
-from l2o.statistics.bootstrap import estimate, stratified_interval
-from l2o.statistics.returns import CURVE_COLUMNS
+from l2o.statistics.bootstrap import stratified_estimate, stratified_interval
+from l2o.statistics.columns.comparisons import SUMMARY_TABLES
+from l2o.statistics.columns.evaluation import CURVE_COLUMNS
+from l2o.statistics.metrics import (
+    interquartile_means,
+    probability_of_improvement,
+    shares_above,
+)
 
 POINTS = 4
 OPTIMIZERS = ("champion", "adam", "random")
@@ -167,15 +172,15 @@ def test_fast_statistics_are_those_of_rliable(seeds):
 
     scores = np.random.default_rng(seeds).integers(0, 6, (seeds, 3, 4)).astype(float)
     iqm = [metrics.aggregate_iqm(scores[..., i]) for i in range(4)]
-    np.testing.assert_allclose(aggregates.interquartile_means(scores), iqm)
+    np.testing.assert_allclose(interquartile_means(scores), iqm)
     x, y = scores[..., 0], scores[1:, :, 1]
     theirs = metrics.probability_of_improvement(x, y)
-    np.testing.assert_allclose(aggregates.probability_of_improvement(x, y), [theirs])
+    np.testing.assert_allclose(probability_of_improvement(x, y), [theirs])
     thresholds = np.linspace(-1, 6, 15)
     stratified_interval(np.ones((3, 1)), lambda s: s.mean(keepdims=True)[0], 5)  # imports it
     library = sys.modules["rliable.library"]
     profile = library.score_distributions(x, thresholds)
-    np.testing.assert_allclose(aggregates.shares_above(x, thresholds), profile)
+    np.testing.assert_allclose(shares_above(x, thresholds), profile)
 
 
 @pytest.mark.parametrize(("mine", "expected"), [(9.0, 1.0), (1.0, 0.0), (5.0, 0.5)])
@@ -241,7 +246,7 @@ def test_too_few_seeds_are_refused():
         stratified_interval(np.zeros((2, 4)), lambda s: s.mean(axis=0))
     with pytest.raises(ResultsError, match="at least 3 seeds; got 1"):
         stratified_interval([np.zeros((5, 4)), np.zeros((1, 4))], lambda x, y: x.mean(axis=0))
-    values, low, high = estimate(np.ones((2, 4)), lambda s: s.mean(axis=0))
+    values, low, high = stratified_estimate(np.ones((2, 4)), lambda s: s.mean(axis=0))
     assert (values == 1).all() and np.isnan(low).all() and np.isnan(high).all()
 
 

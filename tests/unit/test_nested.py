@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from l2o.statistics.aggregates import probability_of_improvement
-from l2o.statistics.nested import (
+from l2o.statistics.bootstrap import nested_estimate
+from l2o.statistics.metrics import (
     difference,
     interquartile_mean,
     mean,
-    nested_estimate,
+    probability_of_improvement,
 )
 
 

@@ -16,7 +16,6 @@ from l2o.errors import ResultsError
 from l2o.files import write_json, write_table
 from l2o.report import claim_table, compare, load
 from l2o.report.build import build_report
-from l2o.report.claim_table import CLAIM_COLUMNS
 from l2o.report.claims import all_claims
 from l2o.report.compare import Verdict
 from l2o.report.figures import band, spread
@@ -24,9 +23,8 @@ from l2o.report.results import Gradients
 from l2o.report.sections import SECTIONS
 from l2o.report.text import MINUS, TIMES, count, duration, interval, number
 from l2o.statistics import aggregates
+from l2o.statistics.columns.comparisons import CLAIM_COLUMNS, EFFECT_COLUMNS, FACTOR_COLUMNS
 from l2o.statistics.columns.gradients import PHASES, RANGE_COLUMNS, SIGNAL_COLUMNS
-from l2o.statistics.effects import EFFECT_COLUMNS
-from l2o.statistics.factorial import FACTOR_COLUMNS
 
 SEEDS = 8
 POINTS = 20

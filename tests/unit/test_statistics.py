@@ -4,9 +4,9 @@ import pytest
 
 from l2o.errors import ResultsError
 from l2o.evaluation.selection import normalised_scores
+from l2o.statistics.bootstrap import mean_interval
 from l2o.statistics.returns import (
     best_learning_rates,
-    bootstrap_interval,
     final_returns,
     summarize,
 )
@@ -87,26 +87,26 @@ def test_interval_covers(level, low, high):
     rng = np.random.default_rng(1)
     inside = 0
     for values in rng.normal(2.0, 3.0, size=(600, 20)):
-        a, b = bootstrap_interval(values, level, resamples=400)
+        a, b = mean_interval(values, level, resamples=400)
         inside += a < 2.0 < b
     assert low < inside / 600 < high
 
 
 def test_interval_is_reproducible_and_as_wide_as_it_should_be():
     values = np.random.default_rng(0).normal(size=100)
-    a, b = bootstrap_interval(values)
-    assert (a, b) == bootstrap_interval(list(values))
-    assert (a, b) != bootstrap_interval(values, seed=1)
+    a, b = mean_interval(values)
+    assert (a, b) == mean_interval(list(values))
+    assert (a, b) != mean_interval(values, seed=1)
     assert a < values.mean() < b
     assert b - a == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.05)
-    assert bootstrap_interval([4.0, 4.0, 4.0]) == (4.0, 4.0)
-    assert np.isnan(bootstrap_interval([1.0, np.nan, 2.0])).all()
+    assert mean_interval([4.0, 4.0, 4.0]) == (4.0, 4.0)
+    assert np.isnan(mean_interval([1.0, np.nan, 2.0])).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_no_interval_from_fewer_than_three(count):
     with pytest.raises(ResultsError, match=f"at least 3 seeds; got {count}"):
-        bootstrap_interval([1.0] * count)
+        mean_interval([1.0] * count)
 
 
 def test_summarize():
@@ -118,7 +118,7 @@ def test_summarize():
     assert table["se"].tolist() == pytest.approx(
         [np.std([1, 2, 3, 6], ddof=1) / 2, 1.0, np.nan], nan_ok=True
     )
-    assert (table.loc[0, "low"], table.loc[0, "high"]) == bootstrap_interval([1, 2, 3, 6])
+    assert (table.loc[0, "low"], table.loc[0, "high"]) == mean_interval([1, 2, 3, 6])
     assert table.loc[1:, ["low", "high"]].isna().all(axis=None)
 
 
