@@ -173,7 +173,7 @@ def _add_report(stages: argparse._SubParsersAction) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from l2o.report.build import build_report
+    from l2o.report.page import build_report
 
     build_report(args.results, args.out)
 

@@ -1,6 +1,6 @@
 """The stage `study`: what recordings of gradients say, as tables and figures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +9,8 @@ from l2o.config.models import Config
 from l2o.errors import unknown_name
 from l2o.files import read_table, write_table
 from l2o.jobs.record import Run
-from l2o.report import gradient_figures as figures
-from l2o.report import svg
-from l2o.report.svg import Drawing
+from l2o.report.drawing import svg
+from l2o.report.sections.gradients.figures import study_drawings
 from l2o.statistics import gradients
 from l2o.statistics.columns.gradients import PHASES, POPULATION_COLUMNS, RECORDING_TABLES
 
@@ -72,34 +71,9 @@ def study(config: Config, name: str, recordings: Path, drift: Path, out: Path) -
         tables = STUDIES[name](read)
         for file, table in tables.items():
             write_table(out / f"{file}.parquet", table)
-        for drawing in drawings(tables, read("histograms")):
+        for drawing in study_drawings(tables, read("histograms")):
             svg.save(drawing, out)
         run.summary(_summary(tables))
-
-
-def drawings(tables: Tables, histograms: pd.DataFrame) -> Iterator[Drawing]:
-    """Yield the figures of a study.
-
-    Args:
-        tables: Its tables by name.
-        histograms: Of all sources.
-    """
-    if "range" in tables:
-        text = "Distribution of log10 |g| by phase, one panel per source"
-        yield Drawing("gradient_range_magnitudes", figures.magnitudes(histograms), text)
-        text = "Distribution of the gradient itself by phase, one panel per source"
-        yield Drawing("gradient_range_values", figures.values(histograms), text)
-    if "distances" in tables:
-        text = "Distance between the distributions of log10 |g| of phases, and of agents"
-        yield Drawing("gradient_change_distances", figures.distances(tables["distances"]), text)
-        text = "How alike gradients some steps apart are"
-        auto = figures.autocorrelations(tables["autocorrelation"])
-        yield Drawing("gradient_change_autocorrelation", auto, text)
-        text = "How far what an optimizer sees in meta-training is from all that there is to see"
-        yield Drawing("gradient_change_drift", figures.drifts(tables["drift"]), text)
-    if "signal" in tables:
-        text = "Signal-to-noise ratio and noise scale of gradients along the lifetime"
-        yield Drawing("gradient_noise_signal", figures.signals(tables["signal"]), text)
 
 
 def _together(recordings: Path, sources: Sequence[str], table: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """What a run left, in memory."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -139,6 +140,21 @@ class Results:
         if task in self.baselines:
             parts.append(self.baselines[task].curves)
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def metrics_over_seeds(self, names: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+        """Return the metrics of meta-training, mean over its seeds.
+
+        Args:
+            names: What to call each recipe that is wanted.
+        """
+        tables: dict[str, list[pd.DataFrame]] = {}
+        for (recipe, _), table in self.meta_training.items():
+            if recipe in names:
+                tables.setdefault(names[recipe], []).append(table)
+        return {
+            name: pd.concat(parts).groupby("step", as_index=False).mean()
+            for name, parts in tables.items()
+        }
 
     @property
     def training_tasks(self) -> list[str]:

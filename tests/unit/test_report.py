@@ -14,13 +14,13 @@ from l2o import config
 from l2o.config.models import Config
 from l2o.errors import ResultsError
 from l2o.files import write_json, write_table
-from l2o.report import claim_table, compare, load
-from l2o.report.build import build_report
-from l2o.report.claims import all_claims
-from l2o.report.compare import Verdict
-from l2o.report.figures import band, spread
+from l2o.report import compare, load
+from l2o.report.claims import Claim, Measured, Verdict, claim_frame, judge
+from l2o.report.drawing.curves import band
+from l2o.report.drawing.panel import spread
+from l2o.report.page import build_report
 from l2o.report.results import Gradients
-from l2o.report.sections import SECTIONS
+from l2o.report.sections import SECTIONS, ablations, gradients
 from l2o.report.text import MINUS, TIMES, count, duration, interval, number
 from l2o.statistics import aggregates
 from l2o.statistics.columns.comparisons import CLAIM_COLUMNS, EFFECT_COLUMNS, FACTOR_COLUMNS
@@ -274,7 +274,10 @@ def page(results) -> str:
 
 @pytest.fixture
 def without_figures(monkeypatch):
-    monkeypatch.setattr("l2o.report.build.save_drawings", lambda run, folder: {})
+    monkeypatch.setattr(
+        "l2o.report.page.save_drawings",
+        lambda results, sections, folder: {name: {} for name in sections},
+    )
 
 
 def text_of(page: str) -> str:
@@ -422,9 +425,9 @@ def test_every_claim_has_a_verdict_by_rule(results, page):
     assert claims[f"{start} RMSProp on {task}."] == "inconclusive"
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
     for row in table.itertuples():
-        value = claim_table.Measured(row.value, row.low, row.high)
-        against = claim_table.Measured(row.against, row.against_low, row.against_high)
-        assert row.verdict == claim_table.verdict(value, against)
+        value = Measured(row.value, row.low, row.high)
+        against = Measured(row.against, row.against_low, row.against_high)
+        assert row.verdict == judge(value, against).status
 
 
 @pytest.mark.parametrize(
@@ -439,8 +442,8 @@ def test_every_claim_has_a_verdict_by_rule(results, page):
     ],
 )
 def test_verdicts_follow_from_intervals(value, against, expected):
-    measured = claim_table.Measured
-    assert claim_table.verdict(measured(*value), measured(*against)) == expected
+    claim = Claim("a", "b", Measured(*value), Measured(*against), 3)
+    assert claim.verdict.status == expected
 
 
 def test_claims_about_gradients(results):
@@ -463,8 +466,8 @@ def test_claims_about_gradients(results):
         "signal": pd.DataFrame(signal, columns=list(SIGNAL_COLUMNS)),
     }
     run = dataclasses.replace(run, gradients=Gradients(made, pd.DataFrame(), None))
-    table = claim_table.claim_table(run)
-    table = table[table["claim"].str.startswith("Gradients")]
+    (group,) = gradients.SECTION.claims(run)
+    table = claim_frame(group.claims)
     verdicts = table["verdict"].tolist()
     wider, noisier, biased = ["supported", "not supported"], ["supported", "inconclusive"], 3
     assert verdicts == wider + noisier + ["supported"] * biased
@@ -473,13 +476,13 @@ def test_claims_about_gradients(results):
 
 
 def test_ablations_are_answered(results):
-    groups = {group.title: group for group in all_claims(load.load(results))}
+    groups = {group.title: group for group in ablations.SECTION.claims(load.load(results))}
     group = groups["Ablation: inductive bias"]
-    claims = {claim.statement: claim for claim in group.claims}
-    first = claims["Optim4RL (form B) against L2LGD2:"]
+    points = {point.statement: point for point in group.points}
+    first = points["Optim4RL (form B) against L2LGD2:"]
     assert first.status == "better"
     assert re.search(r"better on small_dense_short \(\+2\.00 \[\+1\.[0-9]+,", first.evidence)
-    assert len(group.claims) == 3
+    assert len(group.points) == 3
     assert "over 9 pairs of variant and task: 9 better." in group.note
 
 
@@ -491,16 +494,17 @@ def test_ablations_are_tables(page):
 
 
 def test_ablations_make_claims(results):
-    table = claim_table.claim_table(load.load(results)).set_index("claim")
+    groups = ablations.SECTION.claims(load.load(results))
+    table = claim_frame(c for group in groups for c in group.claims).set_index("claim")
     row = table.loc["Optim4RL (form B) is better than LinearOptim (inductive bias)."]
-    assert row["verdict"] == claim_table.SUPPORTED and row["seeds"] == 3
+    assert row["verdict"] == "supported" and row["seeds"] == 3
     assert (row["value"], row["low"], row["high"]) == (0.5, 0.25, 1.75)
     row = table.loc[
         "Structure and pipeline raise scores more together than alone (inductive bias)."
     ]
-    assert row["verdict"] == claim_table.SUPPORTED and row["value"] == 0.25
+    assert row["verdict"] == "supported" and row["value"] == 0.25
     claim = "Meta-training improves LinearOptim over its untrained initialisation, on catch."
-    assert table.loc[claim, "verdict"] == claim_table.SUPPORTED
+    assert table.loc[claim, "verdict"] == "supported"
 
 
 def test_smoke_says_that_it_says_nothing(tmp_path, without_figures):

@@ -1,18 +1,44 @@
-"""The tables of the transfer evaluation in the report."""
+"""The tables of the transfer."""
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
-from l2o.report import compare
-from l2o.report.results import Transfer, TransferSummary
-from l2o.report.tables import STATISTICS, Row, Table, return_row, seeds_text, summaries, with_error
+from l2o.report.champion import champion_table
+from l2o.report.compare import finals_of, in_order
+from l2o.report.results import Results, Transfer, TransferSummary
+from l2o.report.rows import STATISTICS, return_row, seeds_text, summaries, with_error
+from l2o.report.table import Row, Table
 from l2o.report.text import NOTHING, TIMES, interval, number, optimizer_name
 from l2o.statistics.aggregates import SCORES
 
 
-def transfer(evaluation: Transfer, trials: int) -> Table:
+def context(results: Results) -> dict[str, Any]:
+    """Return the tables of each test task, and of all together."""
+    trials = 0 if results.tuning is None else _tuning_budget(results.tuning)
+    curves = {task: evaluation.curves for task, evaluation in results.transfer.items()}
+    off_preset = {
+        f"{task}, {variant}": evaluation.curves
+        for (task, variant), evaluation in results.off_preset.items()
+    }
+    tables: dict[str, Any] = {
+        "returns": {
+            task: _returns(evaluation, trials) for task, evaluation in results.transfer.items()
+        },
+        "comparisons": champion_table(curves),
+        "off_preset": champion_table(off_preset),
+        "costs": _optimizer_costs(results.transfer),
+    }
+    if results.summary is not None:
+        tables["scores"] = _task_scores(results.summary)
+        tables["aggregates"] = _aggregated_scores(results.summary)
+        tables["improvement"] = _improvement(results.summary)
+    return tables
+
+
+def _returns(evaluation: Transfer, trials: int) -> Table:
     """Return final returns on one test task: tuned, untuned, and tuned on the task itself.
 
     Args:
@@ -34,7 +60,7 @@ def transfer(evaluation: Transfer, trials: int) -> Table:
 
 def _rows_with_area(curves: pd.DataFrame, trials: str) -> list[Row]:
     """Return a row per optimizer, the area under its curve, per point, in the last column."""
-    areas = compare.finals_of(curves).groupby("optimizer")["mean"]
+    areas = finals_of(curves).groupby("optimizer")["mean"]
     rows = []
     for row in summaries(curves):
         label = row["optimizer"]
@@ -44,7 +70,7 @@ def _rows_with_area(curves: pd.DataFrame, trials: str) -> list[Row]:
     return rows
 
 
-def optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
+def _optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
     """Return time and memory per optimizer and task."""
     groups = {
         task: [
@@ -57,7 +83,7 @@ def optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
                 ),
                 marked=row["optimizer"] == "champion",
             )
-            for _, row in compare.in_order(evaluation.costs).iterrows()
+            for _, row in in_order(evaluation.costs).iterrows()
         ]
         for task, evaluation in evaluations.items()
     }
@@ -65,17 +91,17 @@ def optimizer_costs(evaluations: Mapping[str, Transfer]) -> Table:
     return Table(head, groups)
 
 
-def tuning_budget(table: pd.DataFrame) -> int:
+def _tuning_budget(table: pd.DataFrame) -> int:
     """Return how many lifetimes each optimizer of a grid spent on its learning rate."""
     return int(table.groupby("optimizer")["seeds"].sum().max())
 
 
-def task_scores(summary: TransferSummary) -> Table:
+def _task_scores(summary: TransferSummary) -> Table:
     """Return scores on every test task, in which a lost agent counts as a failure."""
     groups = {}
     for task, part in summary.scores.groupby("task", sort=False):
         rows = []
-        for label, agents in compare.in_order(part).groupby("optimizer", sort=False):
+        for label, agents in in_order(part).groupby("optimizer", sort=False):
             cells = [
                 number(value, decimals=2)
                 for name in SCORES
@@ -88,10 +114,10 @@ def task_scores(summary: TransferSummary) -> Table:
     return Table(("optimizer", "score", "s.e.", "score of the area", "s.e.", "seeds"), groups)
 
 
-def aggregated_scores(summary: TransferSummary) -> Table:
+def _aggregated_scores(summary: TransferSummary) -> Table:
     """Return aggregates over all test tasks, of the final scores and of those of the area."""
     columns = [("final", name) for name in ("iqm", "median", "optimality_gap")] + [("area", "iqm")]
-    table = compare.in_order(summary.aggregates)
+    table = in_order(summary.aggregates)
     rows = []
     for label, part in table.groupby("optimizer", sort=False):
         found = part.set_index(["score", "metric"])
@@ -103,9 +129,9 @@ def aggregated_scores(summary: TransferSummary) -> Table:
     return Table((*head, f"tasks {TIMES} seeds"), {"": rows})
 
 
-def improvement(summary: TransferSummary) -> Table:
+def _improvement(summary: TransferSummary) -> Table:
     """Return the probabilities that the champion is better than each other optimizer."""
-    table = compare.in_order(summary.improvement).rename(columns={"probability": "estimate"})
+    table = in_order(summary.improvement).rename(columns={"probability": "estimate"})
     rows = []
     for label, part in table.groupby("optimizer", sort=False):
         found = part.set_index("score")

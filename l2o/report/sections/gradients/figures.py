@@ -1,6 +1,6 @@
-"""Figures of the gradient studies, as wide as a column of a paper."""
+"""The figures of the gradient studies, as wide as a column of a paper."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from l2o.report.column import (
+from l2o.report.drawing.column import (
     Lines,
     axis_titles,
     column_figure,
@@ -19,7 +19,10 @@ from l2o.report.column import (
     name_rows,
     plain_curve,
 )
-from l2o.report.style import COLUMN, QUIET, Line, source_lines
+from l2o.report.drawing.style import COLUMN, QUIET, Line, source_lines
+from l2o.report.drawing.svg import Drawing
+from l2o.report.results import Results
+from l2o.report.sections.gradients.tables import accuracies
 from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES
 from l2o.statistics.gradients import density, quantile
 
@@ -32,7 +35,44 @@ _EMPTY = 1e-3
 """Densities below are not drawn: single values of millions."""
 
 
-def magnitudes(histograms: pd.DataFrame) -> Figure:
+def drawings(results: Results) -> Iterator[Drawing]:
+    """Yield the figures of the studies that were made."""
+    gradients = results.gradients
+    if not gradients.histograms.empty:
+        yield from study_drawings(gradients.tables, gradients.histograms)
+    if gradients.identity is not None:
+        figure = _identity(accuracies(gradients.identity))
+        yield Drawing("gradient_identity_accuracy", figure, "Accuracy on the identity task")
+
+
+def study_drawings(
+    tables: Mapping[str, pd.DataFrame], histograms: pd.DataFrame
+) -> Iterator[Drawing]:
+    """Yield the figures of a study.
+
+    Args:
+        tables: Its tables by name.
+        histograms: Of all sources.
+    """
+    if "range" in tables:
+        text = "Distribution of log10 |g| by phase, one panel per source"
+        yield Drawing("gradient_range_magnitudes", _magnitudes(histograms), text)
+        text = "Distribution of the gradient itself by phase, one panel per source"
+        yield Drawing("gradient_range_values", _values(histograms), text)
+    if "distances" in tables:
+        text = "Distance between the distributions of log10 |g| of phases, and of agents"
+        yield Drawing("gradient_change_distances", _distances(tables["distances"]), text)
+        text = "How alike gradients some steps apart are"
+        auto = _autocorrelations(tables["autocorrelation"])
+        yield Drawing("gradient_change_autocorrelation", auto, text)
+        text = "How far what an optimizer sees in meta-training is from all that there is to see"
+        yield Drawing("gradient_change_drift", _drifts(tables["drift"]), text)
+    if "signal" in tables:
+        text = "Signal-to-noise ratio and noise scale of gradients along the lifetime"
+        yield Drawing("gradient_noise_signal", _signals(tables["signal"]), text)
+
+
+def _magnitudes(histograms: pd.DataFrame) -> Figure:
     """Draw the density of log10 |g| in each phase, one panel per source.
 
     Args:
@@ -55,7 +95,7 @@ def magnitudes(histograms: pd.DataFrame) -> Figure:
     return figure
 
 
-def values(histograms: pd.DataFrame) -> Figure:
+def _values(histograms: pd.DataFrame) -> Figure:
     """Draw the density of g itself, middle 98%, on a logarithmic axis, one panel per source."""
     sources = list(dict.fromkeys(histograms["source"]))
     with matplotlib.rc_context(COLUMN):
@@ -75,7 +115,7 @@ def values(histograms: pd.DataFrame) -> Figure:
     return figure
 
 
-def distances(table: pd.DataFrame) -> Figure:
+def _distances(table: pd.DataFrame) -> Figure:
     """Draw distances between phases, and between agents for comparison, a row each.
 
     Args:
@@ -90,7 +130,7 @@ def distances(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def autocorrelations(table: pd.DataFrame) -> Figure:
+def _autocorrelations(table: pd.DataFrame) -> Figure:
     """Draw how alike gradients some steps apart are, a column per measure, a row per phase.
 
     Args:
@@ -118,7 +158,7 @@ def autocorrelations(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def signals(table: pd.DataFrame) -> Figure:
+def _signals(table: pd.DataFrame) -> Figure:
     """Draw signal-to-noise ratio and noise scale along the lifetime.
 
     Args:
@@ -143,7 +183,7 @@ def signals(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def drifts(table: pd.DataFrame) -> Figure:
+def _drifts(table: pd.DataFrame) -> Figure:
     """Draw how far what is seen in meta-training is from all ages alike, a line per scheme.
 
     Args:
@@ -161,7 +201,7 @@ def drifts(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def identity(table: pd.DataFrame) -> Figure:
+def _identity(table: pd.DataFrame) -> Figure:
     """Draw accuracies on the identity task, a row per gradient processing.
 
     Args:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from l2o.report.style import COLUMN_WIDTH, INK, Line
+from l2o.report.drawing.style import COLUMN_WIDTH, INK, Line
 
 Lines = Mapping[str, Line]
 LEGEND_COLUMNS = 3

@@ -9,7 +9,7 @@ import matplotlib
 from markupsafe import Markup, escape
 
 from l2o.files import atomic_path
-from l2o.report.style import MATPLOTLIB
+from l2o.report.drawing.style import MATPLOTLIB
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,9 +1,11 @@
-"""The tables of the gradient studies in the report."""
+"""The tables of the gradient studies."""
+
+from typing import Any
 
 import pandas as pd
 
-from l2o.report.results import Gradients
-from l2o.report.tables import Row, Table
+from l2o.report.results import Results
+from l2o.report.table import Row, Table
 from l2o.report.text import NOTHING, interval, number
 from l2o.statistics.returns import summarize
 
@@ -26,22 +28,22 @@ _SIGNALS = {
 }
 
 
-def all_tables(gradients: Gradients) -> dict[str, Table]:
+def context(results: Results) -> dict[str, Any]:
     """Return the tables of the studies that were made, by name."""
-    found = {}
-    tables = gradients.tables
+    shown = {}
+    tables, identity = results.gradients.tables, results.gradients.identity
     if "range" in tables:
         whole = tables["range"]["tensor"] == "all"
-        found["range"] = _ranges(tables["range"][whole])
-        found["range_of_tensors"] = _ranges(tables["range"][~whole])
+        shown["range"] = _ranges(tables["range"][whole])
+        shown["range_of_tensors"] = _ranges(tables["range"][~whole])
     if "distances" in tables:
-        found["distances"] = _distances(tables["distances"])
-        found["variances"] = _variances(tables["variances"])
+        shown["distances"] = _distances(tables["distances"])
+        shown["variances"] = _variances(tables["variances"])
     if "signal" in tables:
-        found["signal"] = _signals(tables["signal"])
-    if gradients.identity is not None:
-        found["identity"] = _identity(gradients.identity)
-    return found
+        shown["signal"] = _signals(tables["signal"])
+    if identity is not None:
+        shown["identity"] = _identity(identity)
+    return shown
 
 
 def accuracies(identity: pd.DataFrame) -> pd.DataFrame:

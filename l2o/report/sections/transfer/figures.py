@@ -1,7 +1,7 @@
-"""Figures about several test tasks at once, as wide as a column of a paper."""
+"""The figures of the transfer: of each test task, and of all together, a column wide."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib
 import pandas as pd
@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from l2o.report.column import (
+from l2o.report.compare import in_order
+from l2o.report.drawing.column import (
     LEGEND_COLUMNS,
     Lines,
     axis_titles,
@@ -19,9 +20,10 @@ from l2o.report.column import (
     legend,
     name_rows,
 )
-from l2o.report.compare import in_order
-from l2o.report.figures import band
-from l2o.report.style import COLUMN, QUIET, optimizer_lines
+from l2o.report.drawing.curves import band, learning_curves
+from l2o.report.drawing.style import COLUMN, QUIET, optimizer_lines
+from l2o.report.drawing.svg import Drawing
+from l2o.report.results import Results, TransferSummary
 from l2o.report.text import short_name
 
 _METRICS = {
@@ -33,17 +35,57 @@ _ROW_HEIGHT = 0.2
 _UNIT = {"color": QUIET, "lw": 0.8, "ls": (0, (4, 3)), "zorder": 1}
 
 
-def lines_of(table: pd.DataFrame) -> Lines:
+def drawings(results: Results) -> Iterator[Drawing]:
+    """Yield the learning curves on every test task, and the figures about all of them."""
+    for task, evaluation in results.transfer.items():
+        figure = learning_curves(evaluation.curves, f"{task} (test)")
+        yield Drawing(f"transfer_{task}", figure, f"Learning curves on the test task {task}")
+    if results.summary is not None:
+        yield from summary_drawings(results.summary, "summary_")
+
+
+def all_learning_curves(summary: TransferSummary, curves: Mapping[str, pd.DataFrame]) -> Drawing:
+    """Return the learning curves on all test tasks in one figure.
+
+    Args:
+        summary: What was made of them.
+        curves: By task.
+    """
+    figure = _learning_curves(curves, _lines_of(summary.scores))
+    return Drawing("learning_curves", figure, "Learning curves on the test tasks")
+
+
+def summary_drawings(summary: TransferSummary, prefix: str = "") -> Iterator[Drawing]:
+    """Yield the figures about all test tasks at once.
+
+    Args:
+        summary: The tables.
+        prefix: Of the figures' names.
+    """
+    lines = _lines_of(summary.scores)
+    aggregated = _aggregates(summary.aggregates, lines)
+    yield Drawing(f"{prefix}aggregates", aggregated, "IQM, median, optimality gap per optimizer")
+    profile = _profile(summary.profiles, lines)
+    yield Drawing(f"{prefix}profile", profile, "Share of agents above each score, per optimizer")
+    improved = _improvement(summary.improvement, lines)
+    text = "Probability that the champion is better than each other optimizer"
+    yield Drawing(f"{prefix}improvement", improved, text)
+    efficiency = _efficiency(summary.efficiency, lines)
+    text = "Interquartile mean of the scores over the lifetime, per optimizer"
+    yield Drawing(f"{prefix}efficiency", efficiency, text)
+
+
+def _lines_of(table: pd.DataFrame) -> Lines:
     """Return the styles of all optimizers of a table, for figures that show some of them."""
     return optimizer_lines(sorted(table["optimizer"].unique()))
 
 
-def learning_curves(curves: Mapping[str, pd.DataFrame], lines: Lines) -> Figure:
+def _learning_curves(curves: Mapping[str, pd.DataFrame], lines: Lines) -> Figure:
     """Draw mean returns with 95% bands over seeds, one panel per task.
 
     Args:
         curves: Learning curves by task.
-        lines: See :func:`lines_of`.
+        lines: See :func:`_lines_of`.
     """
     labels = _labels(pd.concat(curves.values()), keep_random=True)
     columns = min(2, len(curves))
@@ -69,12 +111,12 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], lines: Lines) -> Figure:
     return figure
 
 
-def aggregates(table: pd.DataFrame, lines: Lines) -> Figure:
+def _aggregates(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw IQM, median and optimality gap of the final scores, one row per optimizer.
 
     Args:
         table: See :data:`l2o.statistics.columns.comparisons.AGGREGATE_COLUMNS`.
-        lines: See :func:`lines_of`.
+        lines: See :func:`_lines_of`.
     """
     table, labels = _final(table)
     with matplotlib.rc_context(COLUMN):
@@ -91,12 +133,12 @@ def aggregates(table: pd.DataFrame, lines: Lines) -> Figure:
     return figure
 
 
-def profile(table: pd.DataFrame, lines: Lines) -> Figure:
+def _profile(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw performance profiles with pointwise 95% bands.
 
     Args:
         table: See :data:`l2o.statistics.columns.comparisons.PROFILE_COLUMNS`.
-        lines: See :func:`lines_of`.
+        lines: See :func:`_lines_of`.
     """
     figure, axes = _lines(table, lines, "threshold", "share")
     axes.set(xlabel="score \N{GREEK SMALL LETTER TAU}: 0 random policy, 1 tuned Adam")
@@ -107,12 +149,12 @@ def profile(table: pd.DataFrame, lines: Lines) -> Figure:
     return figure
 
 
-def efficiency(table: pd.DataFrame, lines: Lines) -> Figure:
+def _efficiency(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw the interquartile mean over the share of the lifetime, with pointwise 95% bands.
 
     Args:
         table: See :data:`l2o.statistics.columns.comparisons.EFFICIENCY_COLUMNS`.
-        lines: See :func:`lines_of`.
+        lines: See :func:`_lines_of`.
     """
     figure, axes = _lines(table, lines, "share", "iqm")
     axes.set(xlabel="share of the environment steps", ylabel="IQM of the scores", xlim=(0, 1))
@@ -122,12 +164,12 @@ def efficiency(table: pd.DataFrame, lines: Lines) -> Figure:
     return figure
 
 
-def improvement(table: pd.DataFrame, lines: Lines) -> Figure:
+def _improvement(table: pd.DataFrame, lines: Lines) -> Figure:
     """Draw the probability that the champion is better than each other optimizer.
 
     Args:
         table: See :data:`l2o.statistics.columns.comparisons.IMPROVEMENT_COLUMNS`.
-        lines: See :func:`lines_of`.
+        lines: See :func:`_lines_of`.
     """
     table, labels = _final(table, keep_random=True)
     with matplotlib.rc_context(COLUMN):
