@@ -17,7 +17,7 @@ from l2o.evaluation.toy_tasks import configured_toy_lifetime
 from l2o.files import write_table
 from l2o.jobs.record import Run
 from l2o.seeding import key_for
-from l2o.statistics.effects import ELSEWHERE, STAGES, TOY
+from l2o.statistics.effects import CHECKPOINTS, ELSEWHERE, TOY
 from l2o.statistics.returns import final_returns, summarize
 from l2o.tasks.registry import TOY_TASKS
 
@@ -62,17 +62,17 @@ def level(config: Config, recipe: str, where: str, meta_train: Path, out: Path) 
 
 
 def _checkpoints(config: Config, recipe: str, meta_train: Path) -> Iterator[Candidate]:
-    """Yield the last and the first checkpoint of every run, labelled ``<stage>/<meta-seed>``."""
+    """Yield the last and the first checkpoint of every run: ``<checkpoint>/<meta-seed>``."""
     config.get_recipe(recipe)
     for seed in config.meta_seeds:
         series = checkpoint_series(meta_train / recipe / f"seed_{seed}")
-        for stage, path in zip(STAGES, (series[-1], series[0]), strict=True):
-            yield resolve(str(path), None, label=f"{stage}/{seed}")
+        for name, path in zip(CHECKPOINTS, (series[-1], series[0]), strict=True):
+            yield resolve(str(path), None, label=f"{name}/{seed}")
 
 
 def _pretrained(config: Config, name: str, _: Path) -> Iterator[Candidate]:
     settings = config.pretrained[name]
-    labels = [f"{stage}/{ELSEWHERE}" for stage in STAGES]
+    labels = [f"{name}/{ELSEWHERE}" for name in CHECKPOINTS]
     trained = resolve(settings.weights, settings.learning_rate, label=labels[0])
     start = trained.optimizer.init_meta(key_for(0, "init_meta"))
     yield from (trained, dataclasses.replace(trained, label=labels[1], meta_params=start))

@@ -11,6 +11,8 @@ GLOSSARY = (
     ("lifetime", "An agent's training from initialisation to reset."),
     ("pipeline training", "Agents are reset at staggered outer steps: all ages are present."),
     ("recipe", "All that defines one meta-training run, but for its seed."),
+    ("level", "What one ingredient of an ablation is set to: a recipe, or a pretrained optimizer."),
+    ("variant", "An agent off its preset."),
     ("checkpoint", "The meta-parameters after some outer step; step 0 is untrained."),
     ("champion", "The checkpoint chosen on the validation tasks."),
     ("scale", "A named set of budgets: smoke, quick, paper."),

@@ -161,7 +161,7 @@ class Results:
         """Meta-training tasks of the recipe that is selected from."""
         return self.config.training_tasks
 
-    def variants(self, ablation: str) -> dict[str, str]:
+    def levels(self, ablation: str) -> dict[str, str]:
         """Return the recipes of an ablation, and what each is called; the full method leads."""
         return dict(self.config.ablations[ablation].recipes)
 

@@ -20,7 +20,7 @@ from l2o.statistics.returns import final_returns, summarize
 
 TOY = "toy"
 """In place of a task: all toy tasks on which optimizers are evaluated."""
-STAGES = ("trained", "untrained")
+CHECKPOINTS = ("trained", "untrained")
 """What a level is evaluated with: its last checkpoint, and its first."""
 ELSEWHERE = -1
 """In place of the seed of a meta-training: a pretrained optimizer."""
@@ -57,26 +57,26 @@ def ablate(config: Config, name: str, levels: Path, baselines: Path, out: Path) 
         effects, factors = _effects(config, settings, curves, baselines)
         write_table(out / "effects.parquet", effects)
         write_table(out / "factors.parquet", factors)
-        run.summary({f"{row.where}/{row.recipe}": row.iqm for row in effects.itertuples()})
+        run.summary({f"{row.role}/{row.recipe}": row.iqm for row in effects.itertuples()})
 
 
 def _levels(config: Config, settings: Ablation, levels: Path) -> Iterator[pd.DataFrame]:
-    """Yield the curves of every level, labelled ``<recipe>/seed_<seed>/<stage>``."""
-    for recipe, variant in settings.recipes.items():
+    """Yield the curves of every level, labelled ``<recipe>/seed_<seed>/<checkpoint>``."""
+    for recipe, level in settings.recipes.items():
         for where in (TOY, *settings.tasks):
             part = read_table(levels / recipe / where / "curves.parquet", LEVEL_COLUMNS)
             run = f"{recipe}/seed_" + part["meta_seed"].astype(str) + "/"
             yield part.assign(
-                variant=variant,
+                level=level,
                 recipe=recipe,
-                stage=part["optimizer"],
+                checkpoint=part["optimizer"],
                 optimizer=run + part["optimizer"],
             )
 
 
 def _summary(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
     finals = final_returns(curves)
-    names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
+    names = curves[["optimizer", "level", "recipe", "meta_seed", "checkpoint"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
     return table.assign(role=table["task"].map(config.role))[list(ABLATION_COLUMNS)]
 
@@ -88,8 +88,8 @@ def _effects(
     effects: list[tuple] = []
     factors: list[tuple] = []
     given = curves["task"].unique()
-    for where in ROLES:
-        tasks = [task for task in given if config.role(task) == where]
+    for role in ROLES:
+        tasks = [task for task in given if config.role(task) == role]
         if not tasks:
             continue
         found = score_tasks(_scored(task, curves, baselines) for task in tasks)
@@ -97,9 +97,9 @@ def _effects(
             print(f"left out of the effects: {reason}", flush=True)
         names = [name for name in settings.recipes if name in found.complete]
         scores = {name: _runs(found, name) for name in names}
-        effects += _effect_rows(where, scores, settings.recipes)
+        effects += _effect_rows(role, scores, settings.recipes)
         if settings.factors and len(scores) == len(settings.recipes):
-            factors += factor_rows(where, settings.factors, scores)
+            factors += factor_rows(role, settings.factors, scores)
     return (
         pd.DataFrame(effects, columns=list(EFFECT_COLUMNS)),
         pd.DataFrame(factors, columns=list(FACTOR_COLUMNS)),
@@ -110,7 +110,7 @@ def _scored(task: str, curves: pd.DataFrame, baselines: Path) -> pd.DataFrame:
     """Return what one task's scores are made of: trained levels, Adam and the random policy."""
     unit = read_table(baselines / task / "curves.parquet", CURVE_COLUMNS)
     unit = unit[unit["optimizer"].isin(["adam", "random"])]
-    own = curves[(curves["task"] == task) & (curves["stage"] == "trained")]
+    own = curves[(curves["task"] == task) & (curves["checkpoint"] == "trained")]
     own = own.assign(optimizer=own["recipe"], seed=_AGENTS * own["meta_seed"] + own["seed"])
     table = pd.concat([own[list(CURVE_COLUMNS)], unit[list(CURVE_COLUMNS)]], ignore_index=True)
     # On toy tasks a point has no return where no episode has ended yet: that agent is not lost.
@@ -134,7 +134,7 @@ def by_run(meta_seeds: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _effect_rows(
-    where: str, scores: dict[str, np.ndarray], recipes: dict[str, str]
+    role: str, scores: dict[str, np.ndarray], recipes: dict[str, str]
 ) -> Iterator[tuple]:
     full = next(iter(recipes))
     for recipe, own in scores.items() if full in scores else ():
@@ -147,7 +147,7 @@ def _effect_rows(
         if recipe == full:  # resampled independently it would differ from itself
             found[1:] = [(0.0,) * 3, (0.5,) * 3]
         numbers = [float(end) for ends in found for end in ends]
-        yield where, recipe, recipes[recipe], *numbers, *own.shape
+        yield role, recipe, recipes[recipe], *numbers, *own.shape
 
 
 def _runs(scores: TransferScores, recipe: str) -> np.ndarray:

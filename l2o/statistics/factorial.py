@@ -34,12 +34,12 @@ def contrasts(
 
 
 def factor_rows(
-    where: str, factors: Mapping[str, Sequence[str]], scores: Mapping[str, np.ndarray]
+    role: str, factors: Mapping[str, Sequence[str]], scores: Mapping[str, np.ndarray]
 ) -> Iterator[tuple]:
     """Yield a row of :data:`l2o.statistics.columns.comparisons.FACTOR_COLUMNS` for every term.
 
     Args:
-        where: The tasks.
+        role: Of the tasks.
         factors: See :func:`contrasts`.
         scores: By recipe, ``[runs, agents, tasks]``.
     """
@@ -50,4 +50,4 @@ def factor_rows(
             return sum(parts)
 
         found = nested_estimate(list(scores.values()), effect)
-        yield where, term, *found, len(scores), min(map(len, scores.values()))
+        yield role, term, *found, len(scores), min(map(len, scores.values()))

@@ -75,7 +75,7 @@ def run(results: Path, **ablation: object) -> pd.DataFrame:
 def test_effects_are_those_of_the_scores(results: Path) -> None:
     effects = run(results, tasks=["reacher"])
     assert list(effects.columns) == list(EFFECT_COLUMNS)
-    assert effects["where"].tolist() == ["training"] * 3 + ["validation"] * 3 + ["test"] * 3
+    assert effects["role"].tolist() == ["training"] * 3 + ["validation"] * 3 + ["test"] * 3
     assert effects["recipe"].tolist() == [*RECIPES] * 3
     assert (effects["meta_seeds"] == 3).all() and (effects["agents"] == SEEDS).all()
     # The last point: final returns of 8, 8.5 and 9 by meta-training run.
@@ -99,7 +99,7 @@ def test_summaries_tell_what_a_task_is_for(results: Path) -> None:
     summary = pd.read_parquet(results / "out" / "summary.parquet")
     roles = summary.groupby("task")["role"].first().to_dict()
     assert roles == {"small_dense_short": "training", "catch": "validation", "reacher": "test"}
-    assert len(summary) == 3 * 3 * 2 * 3 and set(summary["stage"]) == {"trained", "untrained"}
+    assert len(summary) == 3 * 3 * 2 * 3 and set(summary["checkpoint"]) == {"trained", "untrained"}
     assert (summary["low"] < summary["mean"]).all()
 
 
@@ -111,7 +111,7 @@ def test_an_agent_that_diverges_counts_as_a_failure(results: Path) -> None:
     table.loc[lost & (table["optimizer"] == "trained"), "return"] = np.nan
     write_table(path, table)
     effects = run(results)
-    linear = effects[(effects["recipe"] == "linear") & (effects["where"] == "training")].iloc[0]
+    linear = effects[(effects["recipe"] == "linear") & (effects["role"] == "training")].iloc[0]
     assert linear["difference"] < 0.4 - 0.02
     assert linear["probability"] < 1
     assert linear["iqm_low"] < linear["iqm"] - 0.02
@@ -124,13 +124,13 @@ def test_supervised_tasks_are_scored_apart(results: Path) -> None:
     unit = curves("digits", {"adam": 0.95, "random": 0.1}, 0.01)
     write_table(results / "baselines" / "digits" / "curves.parquet", unit)
     effects = run(results, tasks=["digits"])
-    assert effects["where"].unique().tolist() == ["training", "validation", "supervised"]
+    assert effects["role"].unique().tolist() == ["training", "validation", "supervised"]
 
 
 def test_agents_of_a_pretrained_optimizer_are_its_runs(results: Path) -> None:
     part = pd.concat([curves(task, {"trained": 6.0, "untrained": 0.0}, 0.5) for task in TASKS])
     write_level(results, "open", "toy", {ELSEWHERE: part})
-    effects = run(results, recipes={"open": "OPEN"}).set_index(["where", "recipe"])
+    effects = run(results, recipes={"open": "OPEN"}).set_index(["role", "recipe"])
     open_ = effects.loc[("training", "open")]
     assert open_["meta_seeds"] == SEEDS and open_["agents"] == 1
     assert open_["difference"] == pytest.approx(-0.25, abs=0.01) and open_["high"] < 0

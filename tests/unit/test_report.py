@@ -150,13 +150,13 @@ def write_ablation(folder: Path, settings: Config, name: str) -> None:
     frames, rows = [], []
     training = settings.recipes[settings.select.recipe].tasks[0].task
     recipes = settings.ablations[name].recipes
-    for (place, (recipe, variant)), (stage, gain), run in itertools.product(
+    for (place, (recipe, level)), (checkpoint, gain), run in itertools.product(
         enumerate(recipes.items()), (("trained", 2.5), ("untrained", 0.0)), settings.meta_seeds
     ):
-        identity = {"variant": variant, "recipe": recipe, "meta_seed": run, "stage": stage}
+        identity = {"level": level, "recipe": recipe, "meta_seed": run, "checkpoint": checkpoint}
         for task in settings.toy_evaluation_tasks:
             final = 5.0 + gain - place
-            frames.append(make_curves(task, {f"{recipe}/{run}/{stage}": final}, **identity))
+            frames.append(make_curves(task, {f"{recipe}/{run}/{checkpoint}": final}, **identity))
             role = "training" if task == training else "validation"
             numbers = {"mean": final, "se": 0.1, "low": final - 0.2, "high": final + 0.2}
             rows.append(identity | {"task": task, "role": role, "seeds": SEEDS} | numbers)
@@ -172,16 +172,14 @@ def write_ablation(folder: Path, settings: Config, name: str) -> None:
 def make_effects(recipes: dict[str, str]) -> pd.DataFrame:
     """Every level is worse than the one before by a score of 0.5."""
     rows = []
-    for place, (recipe, variant) in enumerate(recipes.items()):
+    for place, (recipe, level) in enumerate(recipes.items()):
         numbers = {"iqm": 1.0, "difference": 0.0, "probability": 0.5}
         if place:
             numbers = {"iqm": 1 - place / 2, "difference": -place / 2, "probability": 0.125}
         ends = {"iqm_low": 0.1, "iqm_high": 1.5, "low": -1.75, "high": -0.25}
         ends |= {"probability_low": 0.0, "probability_high": 0.25}
         sizes = {"meta_seeds": 3, "agents": 8, "tasks": 1}
-        rows.append(
-            {"where": "training", "recipe": recipe, "variant": variant} | numbers | ends | sizes
-        )
+        rows.append({"role": "training", "recipe": recipe, "level": level} | numbers | ends | sizes)
     return pd.DataFrame(rows)[list(EFFECT_COLUMNS)]
 
 
@@ -483,7 +481,7 @@ def test_ablations_are_answered(results):
     assert first.status == "better"
     assert re.search(r"better on small_dense_short \(\+2\.00 \[\+1\.[0-9]+,", first.evidence)
     assert len(group.points) == 3
-    assert "over 9 pairs of variant and task: 9 better." in group.note
+    assert "over 9 pairs of level and task: 9 better." in group.note
 
 
 def test_ablations_are_tables(page):

@@ -62,20 +62,20 @@ ABLATION_COLUMNS = {
     "low": "lower end of its 95% interval over agents, NaN with fewer than three",
     "high": "upper end",
     "seeds": "agents",
-    "variant": "what the report calls the level",
-    "recipe": "the level",
+    "level": "what the report calls the level",
+    "recipe": "its recipe, or the name of a pretrained optimizer",
     "meta_seed": "seed of the meta-training, -1 of a pretrained optimizer",
-    "stage": "trained (the last checkpoint) or untrained (the first)",
+    "checkpoint": "trained (the last checkpoint) or untrained (the first)",
     "role": "what the task serves for: training, validation, test or supervised",
 }
 """Final returns of every level on every task."""
 ABLATION_CURVE_COLUMNS = LEVEL_COLUMNS | {
-    name: ABLATION_COLUMNS[name] for name in ("variant", "recipe", "stage")
+    name: ABLATION_COLUMNS[name] for name in ("level", "recipe", "checkpoint")
 }
 EFFECT_COLUMNS = {
-    "where": "tasks: training (those of meta-training), validation, test (of PPO) or supervised",
-    "recipe": "the level",
-    "variant": "what the report calls it",
+    "role": "of the tasks: training (in meta-training), validation, test (of PPO) or supervised",
+    "recipe": "the level's recipe, or the name of a pretrained optimizer",
+    "level": "what the report calls the level",
     "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
     "iqm_low": "lower end of its 95% interval, see l2o.statistics.bootstrap; NaN with fewer than "
     "three meta-training runs",
@@ -91,7 +91,7 @@ EFFECT_COLUMNS = {
     "tasks": "how many",
 }
 FACTOR_COLUMNS = {
-    "where": "tasks, see EFFECT_COLUMNS",
+    "role": "of the tasks, see EFFECT_COLUMNS",
     "term": "a factor, or factors joined by ' x ': their interaction",
     "effect": "IQM with the factor minus IQM without it, mean over the levels of the others; of an "
     "interaction half the difference of that between levels of the other factor",

@@ -10,8 +10,8 @@ from l2o.report.compare import Comparison
 from l2o.report.results import AblationResults, Results
 from l2o.report.sections.ablations.comparisons import (
     ablation_finals,
+    compare_checkpoints,
     compare_pairs,
-    compare_stages,
 )
 from l2o.report.text import count, listing
 
@@ -23,10 +23,11 @@ def claims(results: Results) -> Iterator[Group]:
     """Yield a group for every ablation."""
     learned: set[str] = set()
     for name, ablation in results.ablations.items():
-        names, title = results.variants(name), name.replace("_", " ")
+        names, title = results.levels(name), name.replace("_", " ")
         finals = ablation_finals(ablation.curves)
         gains = {
-            recipe: list(compare_stages(finals, recipe)) for recipe in finals["recipe"].unique()
+            recipe: list(compare_checkpoints(finals, recipe))
+            for recipe in finals["recipe"].unique()
         }
         points = _points(finals, names)
         rows = [*_effects(ablation, names, title), *_factors(ablation, title)]
@@ -47,7 +48,7 @@ def _points(finals: pd.DataFrame, names: Mapping[str, str]) -> list[Point]:
 
 
 def _point(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> Point:
-    """Write two variants on all tasks as one; its status is what all tasks agree on."""
+    """Write two levels on all tasks as one; its status is what all tasks agree on."""
     verdicts = {comparison.verdict for comparison in comparisons}
     verdict = verdicts.pop() if len(verdicts) == 1 else None
     first = comparisons[0]
@@ -60,7 +61,7 @@ def _point(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> Point
 
 
 def _gains_note(gains: Mapping[str, Sequence[Comparison]]) -> str:
-    """Say for how many variants and tasks meta-training itself helped."""
+    """Say for how many levels and tasks meta-training itself helped."""
     every = [comparison for comparisons in gains.values() for comparison in comparisons]
     if not every:
         return ""
@@ -68,17 +69,17 @@ def _gains_note(gains: Mapping[str, Sequence[Comparison]]) -> str:
     parts = [f"{amount} {word}" for amount, word in amounts if amount]
     return (
         f"Trained against their own untrained initialisations, over "
-        f"{count(len(every), 'pair')} of variant and task: {listing(parts)}."
+        f"{count(len(every), 'pair')} of level and task: {listing(parts)}."
     )
 
 
 def _effects(ablation: AblationResults, names: Mapping[str, str], title: str) -> Iterator[Claim]:
     full = next(iter(names.values()))
     for _, row in ablation.effects.iterrows():
-        if row["variant"] != full:
+        if row["level"] != full:
             yield Claim(
-                f"{full} is better than {row['variant']} ({title}).",
-                f"difference of IQMs of scores, {row['where']} tasks",
+                f"{full} is better than {row['level']} ({title}).",
+                f"difference of IQMs of scores, {row['role']} tasks",
                 Measured(-row["difference"], -row["high"], -row["low"]),
                 exactly(0.0),
                 int(row["meta_seeds"]),
@@ -93,7 +94,7 @@ def _factors(ablation: AblationResults, title: str) -> Iterator[Claim]:
             says = "raise scores more together than alone"
         yield Claim(
             f"{names} {says} ({title}).",
-            f"effect in a factorial design on the IQM of scores, {row['where']} tasks",
+            f"effect in a factorial design on the IQM of scores, {row['role']} tasks",
             Measured(float(row["effect"]), float(row["low"]), float(row["high"])),
             exactly(0.0),
             int(row["meta_seeds"]),

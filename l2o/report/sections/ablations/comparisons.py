@@ -16,9 +16,9 @@ _FEW = 3
 
 
 def ablation_finals(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return ``task, recipe, stage, meta_seed, seed, final``."""
-    finals = finals_of(curves, ("recipe", "stage", "meta_seed"))
-    return finals[["task", "recipe", "stage", "meta_seed", "seed", "final"]]
+    """Return ``task, recipe, checkpoint, meta_seed, seed, final``."""
+    finals = finals_of(curves, ("recipe", "checkpoint", "meta_seed"))
+    return finals[["task", "recipe", "checkpoint", "meta_seed", "seed", "final"]]
 
 
 def compare_runs(
@@ -49,7 +49,7 @@ def _by_run(finals: pd.DataFrame) -> np.ndarray:
 
 
 def compare_pairs(finals: pd.DataFrame, recipes: Sequence[str]) -> Iterator[Comparison]:
-    """Compare trained variants of an ablation on every task, pair by pair.
+    """Compare trained levels of an ablation on every task, pair by pair.
 
     All pairs of a few, else the full method, which is the first, with each other one.
     """
@@ -58,8 +58,8 @@ def compare_pairs(finals: pd.DataFrame, recipes: Sequence[str]) -> Iterator[Comp
         yield from _on_every_task(finals, (first, "trained"), (second, "trained"), first, second)
 
 
-def compare_stages(finals: pd.DataFrame, recipe: str) -> Iterator[Comparison]:
-    """Compare a variant of an ablation with its own untrained initialisation on every task."""
+def compare_checkpoints(finals: pd.DataFrame, recipe: str) -> Iterator[Comparison]:
+    """Compare a level of an ablation with its own untrained initialisation on every task."""
     trained, untrained = (recipe, "trained"), (recipe, "untrained")
     yield from _on_every_task(finals, trained, untrained, recipe, "untrained")
 
@@ -72,6 +72,6 @@ def _on_every_task(
     reference: str,
 ) -> Iterator[Comparison]:
     for task, part in finals.groupby("task", sort=False):
-        groups = dict(iter(part.groupby(["recipe", "stage"])))
+        groups = dict(iter(part.groupby(["recipe", "checkpoint"])))
         if one in groups and other in groups:
             yield compare_runs(task, subject, reference, groups[one], groups[other])

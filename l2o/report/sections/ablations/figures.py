@@ -21,20 +21,20 @@ def drawings(results: Results) -> Iterator[Drawing]:
     """Yield returns, effects and what the population earned, of every ablation."""
     for name, ablation in results.ablations.items():
         for task, rows in ablation.summary.groupby("task", sort=False):
-            figure = _returns(rows, results.variants(name), str(task))
-            text = f"Final returns of the variants on {task}"
+            figure = _returns(rows, results.levels(name), str(task))
+            text = f"Final returns of the levels on {task}"
             yield Drawing(f"ablation_{name}_returns_{task}", figure, text)
-        for where, rows in ablation.effects.groupby("where", sort=False):
+        for role, rows in ablation.effects.groupby("role", sort=False):
             if len(rows) > 1:
-                figure = _effects(rows, f"Effects, {where}")
-                text = f"Difference of every variant to the full method, {where} tasks"
-                yield Drawing(f"ablation_{name}_effects_{where}", figure, text)
+                figure = _effects(rows, f"Effects, {role}")
+                text = f"Difference of every level to the full method, {role} tasks"
+                yield Drawing(f"ablation_{name}_effects_{role}", figure, text)
         yield from _population(results, name)
 
 
 def _population(results: Results, name: str) -> Iterator[Drawing]:
-    """Yield the return of the population over meta-training, mean over runs, a line per variant."""
-    means = results.metrics_over_seeds(results.variants(name))
+    """Yield the return of the population over meta-training, mean over runs, a line per level."""
+    means = results.metrics_over_seeds(results.levels(name))
     lines = recipe_lines(list(means), "")
     for task in results.training_tasks if means else ():
         title = f"Meta-training: population return on {task}"
@@ -43,7 +43,7 @@ def _population(results: Results, name: str) -> Iterator[Drawing]:
 
 
 def _returns(rows: pd.DataFrame, names: Mapping[str, str], title: str) -> Figure:
-    """Draw final returns of the variants of an ablation on one task.
+    """Draw final returns of the levels of an ablation on one task.
 
     Args:
         rows: Of the summary table, one task.
@@ -66,7 +66,7 @@ def _effects(rows: pd.DataFrame, title: str) -> Figure:
         title: Of the figure.
     """
     with matplotlib.rc_context(MATPLOTLIB):
-        names = rows["variant"].tolist()
+        names = rows["level"].tolist()
         figure, axes = _listing(title, f"IQM of scores minus that of {names[0]}", names)
         axes.axvline(0, color=QUIET, lw=0.9, ls=(0, (4, 3)))
         for place, row in enumerate(rows.itertuples()):
@@ -96,15 +96,15 @@ def _listing(title: str, x: str, names: Sequence[str]) -> tuple[Figure, Axes]:
 
 
 def _spread_rows(rows: pd.DataFrame) -> Iterator[tuple[float, pd.Series]]:
-    """Yield the rows of a variant with their vertical offsets, untrained above trained."""
-    rows = rows.sort_values(["stage", "meta_seed"], ascending=[False, True])
+    """Yield the rows of a level with their vertical offsets, untrained above trained."""
+    rows = rows.sort_values(["checkpoint", "meta_seed"], ascending=[False, True])
     offsets = np.linspace(-0.17, 0.17, len(rows)) if len(rows) > 1 else [0.0]
     for offset, (_, row) in zip(offsets, rows.iterrows(), strict=True):
         yield float(offset), row
 
 
 def _point(axes: Axes, height: float, row: pd.Series) -> None:
-    trained = row["stage"] == "trained"
+    trained = row["checkpoint"] == "trained"
     line = CHAMPION if trained else UNTRAINED
     if row["seeds"] >= MIN_SEEDS and np.isfinite(row["low"]):
         axes.plot([row["low"], row["high"]], [height] * 2, color=line.colour, lw=1.8)

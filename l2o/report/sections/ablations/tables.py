@@ -11,8 +11,8 @@ from l2o.report.results import Results
 from l2o.report.rows import COMPARISON, STATISTICS, comparison_row, statistics
 from l2o.report.sections.ablations.comparisons import (
     ablation_finals,
+    compare_checkpoints,
     compare_pairs,
-    compare_stages,
 )
 from l2o.report.table import Row, Table
 from l2o.report.text import NOTHING, TIMES, duration, interval, number
@@ -28,9 +28,9 @@ def context(results: Results) -> dict[str, Any]:
 
 def _ablation(results: Results, name: str, seconds: dict[str, float]) -> dict[str, Any]:
     """Return the question of an ablation and the tables that answer it."""
-    names, ablation = results.variants(name), results.ablations[name]
+    names, ablation = results.levels(name), results.ablations[name]
     finals = ablation_finals(ablation.curves)
-    gains = (c for recipe in names for c in compare_stages(finals, recipe))
+    gains = (c for recipe in names for c in compare_checkpoints(finals, recipe))
     return {
         "title": name.replace("_", " "),
         "question": results.config.ablations[name].question,
@@ -43,7 +43,7 @@ def _ablation(results: Results, name: str, seconds: dict[str, float]) -> dict[st
 
 
 def _comparisons(comparisons: Iterable[Comparison], names: Mapping[str, str]) -> Table:
-    """Return comparisons of the variants of an ablation, one group per pair.
+    """Return comparisons of the levels of an ablation, one group per pair.
 
     Args:
         comparisons: The comparisons.
@@ -58,11 +58,11 @@ def _comparisons(comparisons: Iterable[Comparison], names: Mapping[str, str]) ->
 
 
 def _returns(summary: pd.DataFrame, names: Mapping[str, str]) -> Table:
-    """Return final returns of every variant of an ablation, trained and untrained."""
+    """Return final returns of every level of an ablation, trained and untrained."""
     several = summary["meta_seed"].nunique() > 1
     places = {recipe: place for place, recipe in enumerate(names)}
     table = summary.sort_values(
-        ["recipe", "meta_seed", "stage"],
+        ["recipe", "meta_seed", "checkpoint"],
         key=lambda column: column.map(places) if column.name == "recipe" else column,
     )
     groups = {}
@@ -72,15 +72,15 @@ def _returns(summary: pd.DataFrame, names: Mapping[str, str]) -> Table:
         groups[f"{task} ({role})"] = [
             Row(
                 (
-                    names.get(row["recipe"], row["variant"])
+                    names.get(row["recipe"], row["level"])
                     + (f", seed {row['meta_seed']}" if several else ""),
-                    row["stage"],
+                    row["checkpoint"],
                     *statistics(row),
                 )
             )
             for _, row in part.iterrows()
         ]
-    return Table(("variant", "stage", *STATISTICS), groups, words=2)
+    return Table(("level", "checkpoint", *STATISTICS), groups, words=2)
 
 
 def _effects(table: pd.DataFrame, seconds: Mapping[str, float]) -> Table:
@@ -91,10 +91,10 @@ def _effects(table: pd.DataFrame, seconds: Mapping[str, float]) -> Table:
         seconds: Of one meta-training, by recipe.
     """
     groups = {
-        _TASKS.get(str(where), f"{where} tasks"): [
+        _TASKS.get(str(role), f"{role} tasks"): [
             Row(
                 (
-                    row.variant,
+                    row.level,
                     number(row.iqm),
                     interval(row.iqm_low, row.iqm_high),
                     *_against_full(row, full=place == 0),
@@ -105,9 +105,9 @@ def _effects(table: pd.DataFrame, seconds: Mapping[str, float]) -> Table:
             )
             for place, row in enumerate(part.itertuples())
         ]
-        for where, part in table.groupby("where", sort=False)
+        for role, part in table.groupby("role", sort=False)
     }
-    head = ("variant", "IQM of scores", "95% interval", "difference", "95% interval")
+    head = ("level", "IQM of scores", "95% interval", "difference", "95% interval")
     more = ("P(better)", "95% interval", f"runs {TIMES} agents", "meta-training")
     return Table((*head, *more), groups)
 
@@ -119,7 +119,7 @@ def _factors(table: pd.DataFrame) -> Table:
         table: See :data:`l2o.statistics.columns.comparisons.FACTOR_COLUMNS`.
     """
     groups = {
-        _TASKS.get(str(where), f"{where} tasks"): [
+        _TASKS.get(str(role), f"{role} tasks"): [
             Row(
                 (
                     row.term.replace(" x ", f" {TIMES} "),
@@ -129,7 +129,7 @@ def _factors(table: pd.DataFrame) -> Table:
             )
             for row in part.itertuples()
         ]
-        for where, part in table.groupby("where", sort=False)
+        for role, part in table.groupby("role", sort=False)
     }
     return Table(("term", "effect on the IQM", "95% interval"), groups)
 
