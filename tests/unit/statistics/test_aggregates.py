@@ -5,45 +5,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from score_curves import OPTIMIZERS, make_curves, noisy
 
-from l2o import config
-from l2o.cli import main
 from l2o.errors import ResultsError
-from l2o.files import read_json, read_table, write_table
-from l2o.jobs.reading import find_jobs
 from l2o.statistics import aggregates
 from l2o.statistics.aggregates import score_tasks
-from l2o.statistics.bootstrap import stratified_estimate, stratified_interval
-from l2o.statistics.columns.comparisons import SUMMARY_TABLES
-from l2o.statistics.columns.evaluation import CURVE_COLUMNS
-from l2o.statistics.metrics import (
-    interquartile_means,
-    probability_of_improvement,
-    shares_above,
-)
-
-POINTS = 4
-OPTIMIZERS = ("champion", "adam", "random")
-
-
-def make_curves(task="a", steps=100, **finals):
-    """Curves that rise evenly to their final returns, one per seed; NaN from the third point on."""
-    rows = []
-    for label, values in finals.items():
-        for seed, final in enumerate(values):
-            for point in range(1, POINTS + 1):
-                share = 1.0 if label == "random" else point / POINTS
-                value = final * share if np.isfinite(final) or point > 2 else 8.0 * share
-                rate = np.nan if label == "random" else 0.1
-                rows.append((task, label, rate, seed, point, point * steps, value, 10.0))
-    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
-
-
-def noisy(task="a", seeds=5, labels=OPTIMIZERS, **levels):
-    rng = np.random.default_rng(len(task))
-    levels = {"champion": 9.0, "adam": 8.0, "random": 1.0} | levels
-    drawn = {label: levels.get(label, 5.0) + rng.normal(size=seeds) for label in labels}
-    return make_curves(task, **(drawn | {"random": [1.0] * seeds}))
 
 
 def metric(scores, optimizer="champion", name="iqm", score="final"):
@@ -51,9 +17,6 @@ def metric(scores, optimizer="champion", name="iqm", score="final"):
     chosen = (table["optimizer"] == optimizer) & (table["metric"] == name)
     (row,) = table[chosen & (table["score"] == score)].itertuples()
     return row
-
-
-# Scores
 
 
 def test_scores_are_in_units_of_adam_above_random():
@@ -82,9 +45,6 @@ def test_curves_with_more_points_are_read_between_them():
     finer = finer[finer["update"].isin([2, 4])]
     table = aggregates.efficiency(score_tasks([noisy("a"), finer]), resamples=50)
     assert table["share"].unique().tolist() == [0.5, 1.0]
-
-
-# Agents that diverged
 
 
 def test_a_lost_seed_is_a_failure():
@@ -120,9 +80,6 @@ def test_a_lost_seed_stays_lost():
     assert score_tasks([curves]).matrix("champion")[0, 0] == pytest.approx(-0.125)  # worst was 1
 
 
-# What cannot be scored
-
-
 def test_optimizers_that_lack_a_task_or_a_seed_are_left_out():
     parts = [noisy("a", labels=(*OPTIMIZERS, "sign", "linear")), noisy("bb", labels=OPTIMIZERS)]
     fewer = noisy("bb", seeds=4, labels=("linear",)).query("optimizer == 'linear'")
@@ -147,9 +104,6 @@ def test_two_curves_of_a_seed_are_refused():
         score_tasks([pd.concat([noisy(), noisy()])])
 
 
-# Aggregates
-
-
 def test_known_aggregates():
     # Adam's unit is 10 on both tasks: the champion scores 0.0, 0.1 ... 0.6 and 2.7.
     random, adam = [0.0] * 4, [10.0] * 4
@@ -164,23 +118,6 @@ def test_known_aggregates():
     assert metric(scores, name="optimality_gap").estimate == pytest.approx(expected_gap)
     assert metric(scores, name="mean").estimate == pytest.approx(4.8 / 8)
     assert (metric(scores).seeds, metric(scores).tasks) == (4, 2)
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5, 7])
-def test_fast_statistics_are_those_of_rliable(seeds):
-    from rliable import metrics
-
-    scores = np.random.default_rng(seeds).integers(0, 6, (seeds, 3, 4)).astype(float)
-    iqm = [metrics.aggregate_iqm(scores[..., i]) for i in range(4)]
-    np.testing.assert_allclose(interquartile_means(scores), iqm)
-    x, y = scores[..., 0], scores[1:, :, 1]
-    theirs = metrics.probability_of_improvement(x, y)
-    np.testing.assert_allclose(probability_of_improvement(x, y), [theirs])
-    thresholds = np.linspace(-1, 6, 15)
-    stratified_interval(np.ones((3, 1)), lambda s: s.mean(keepdims=True)[0], 5)  # imports it
-    library = sys.modules["rliable.library"]
-    profile = library.score_distributions(x, thresholds)
-    np.testing.assert_allclose(shares_above(x, thresholds), profile)
 
 
 @pytest.mark.parametrize(("mine", "expected"), [(9.0, 1.0), (1.0, 0.0), (5.0, 0.5)])
@@ -207,92 +144,12 @@ def test_efficiency_ends_at_the_final_aggregate():
     assert last["iqm"] == pytest.approx(metric(scores).estimate)
 
 
-# Intervals
-
-
 def test_equal_data_give_equal_intervals():
     scores = score_tasks([noisy("a"), noisy("bb")])
     first = aggregates.aggregates(scores, resamples=200)
     np.random.random(10)  # noqa: NPY002
     pd.testing.assert_frame_equal(first, aggregates.aggregates(scores, resamples=200))
     assert (first["low"] < first["high"])[first["optimizer"] == "champion"].all()
-
-
-def test_intervals_leave_the_global_generator_alone():
-    np.random.seed(3)  # noqa: NPY002
-    expected = np.random.random()  # noqa: NPY002
-    np.random.seed(3)  # noqa: NPY002
-    stratified_interval(np.ones((3, 2)), lambda s: s.mean(axis=0), 20)
-    assert np.random.random() == expected  # noqa: NPY002
-
-
-def test_interval_of_a_mean_is_near_the_normal_one():
-    values = np.random.default_rng(0).normal(size=(40, 2))
-    (low,), (high,) = stratified_interval(values, lambda s: np.array([s.mean()]))
-    width = 2 * 1.96 * np.sqrt(values.var(axis=0).mean() / 80)
-    assert high - low == pytest.approx(width, rel=0.1)
-    assert low < values.mean() < high
-
-
-def test_tasks_are_not_resampled():
-    # Seeds agree and tasks differ: nothing is left to resample.
-    scores = np.tile([0.0, 1.0, 5.0], (6, 1))
-    low, high = stratified_interval(scores, lambda s: s.mean(axis=(0, 1), keepdims=True)[0], 50)
-    assert low == high == 2.0
-
-
-def test_too_few_seeds_are_refused():
-    with pytest.raises(ResultsError, match="at least 3 seeds; got 2"):
-        stratified_interval(np.zeros((2, 4)), lambda s: s.mean(axis=0))
-    with pytest.raises(ResultsError, match="at least 3 seeds; got 1"):
-        stratified_interval([np.zeros((5, 4)), np.zeros((1, 4))], lambda x, y: x.mean(axis=0))
-    values, low, high = stratified_estimate(np.ones((2, 4)), lambda s: s.mean(axis=0))
-    assert (values == 1).all() and np.isnan(low).all() and np.isnan(high).all()
-
-
-# The stage
-
-
-@pytest.fixture
-def summarise(tmp_path):
-    """Run the stage on tasks with so many seeds; return its folder."""
-
-    def run(seeds, *tasks):
-        settings = config.build(
-            config.read_yaml("config/config.yaml") | {"transfer": {"tasks": list(tasks)}}
-        )
-        config.write(settings, tmp_path / "config.json")
-        for task in tasks:
-            labels = (*OPTIMIZERS, "sign")
-            write_table(tmp_path / f"transfer/{task}/curves.parquet", noisy(task, seeds, labels))
-        out = tmp_path / "transfer_summary"
-        arguments = ["--config", tmp_path / "config.json", "--transfer", tmp_path / "transfer"]
-        code = main(["transfer-summary", *map(str, arguments), "--out", str(out)])
-        assert code == 0
-        return out
-
-    return run
-
-
-def test_stage_writes_tables_and_figures(summarise, capsys):
-    out = summarise(5, "hopper", "inverted_double_pendulum")
-    for name, columns in SUMMARY_TABLES.items():
-        table = read_table(out / f"{name}.parquet", columns)
-        assert list(table.columns) == list(columns) and len(table)
-        assert "low" not in table or table["low"].notna().all()
-    (job,) = find_jobs(out.parent, [])
-    figures = {path.name for path in job.artifacts() if path.suffix in (".svg", ".png")}
-    names = ("learning_curves", "aggregates", "profile", "improvement", "efficiency")
-    assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
-    assert read_json(out / "run.json")["results"]["iqm/champion"] > 0
-    assert "no intervals" not in capsys.readouterr().out
-
-
-def test_stage_says_that_there_are_no_intervals(summarise, capsys):
-    out = summarise(2, "hopper")
-    assert "no intervals: fewer than 3 seeds" in capsys.readouterr().out
-    assert read_table(out / "aggregates.parquet")["low"].isna().all()
-    assert (out / "aggregates.png").is_file()
 
 
 def test_module_is_light():

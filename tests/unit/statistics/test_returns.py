@@ -3,13 +3,8 @@ import pandas as pd
 import pytest
 
 from l2o.errors import ResultsError
-from l2o.evaluation.selection import normalised_scores
 from l2o.statistics.bootstrap import mean_interval
-from l2o.statistics.returns import (
-    best_learning_rates,
-    final_returns,
-    summarize,
-)
+from l2o.statistics.returns import best_learning_rates, final_returns, summarize
 
 
 def curve(values, task="a", optimizer="adam", rate=0.1, seed=0, every=1):
@@ -28,9 +23,6 @@ def curve(values, task="a", optimizer="adam", rate=0.1, seed=0, every=1):
 
 def finals(rows, columns=("optimizer", "learning_rate", "final"), task="a"):
     return pd.DataFrame(rows, columns=list(columns)).assign(task=task)
-
-
-# Final returns
 
 
 @pytest.mark.parametrize(
@@ -78,37 +70,6 @@ def test_no_curves():
         final_returns(curve([]))
 
 
-# Intervals
-
-
-@pytest.mark.parametrize(("level", "low", "high"), [(0.95, 0.90, 0.97), (0.5, 0.42, 0.57)])
-def test_interval_covers(level, low, high):
-    """The percentile interval of a mean covers slightly less than its level at this size."""
-    rng = np.random.default_rng(1)
-    inside = 0
-    for values in rng.normal(2.0, 3.0, size=(600, 20)):
-        a, b = mean_interval(values, level, resamples=400)
-        inside += a < 2.0 < b
-    assert low < inside / 600 < high
-
-
-def test_interval_is_reproducible_and_as_wide_as_it_should_be():
-    values = np.random.default_rng(0).normal(size=100)
-    a, b = mean_interval(values)
-    assert (a, b) == mean_interval(list(values))
-    assert (a, b) != mean_interval(values, seed=1)
-    assert a < values.mean() < b
-    assert b - a == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.05)
-    assert mean_interval([4.0, 4.0, 4.0]) == (4.0, 4.0)
-    assert np.isnan(mean_interval([1.0, np.nan, 2.0])).all()
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_no_interval_from_fewer_than_three(count):
-    with pytest.raises(ResultsError, match=f"at least 3 seeds; got {count}"):
-        mean_interval([1.0] * count)
-
-
 def test_summarize():
     rows = [("sgd", 0.1, x) for x in (1.0, 2.0, 3.0, 6.0)] + [("adam", 0.1, x) for x in (5.0, 7.0)]
     table = summarize(finals([*rows, ("sign", 0.1, 4.0)]), ["optimizer"])
@@ -129,9 +90,6 @@ def test_summarize_by_two_columns_and_another_value():
         ["a", "p", 2.0, 2],
         ["b", "q", 5.0, 2],
     ]
-
-
-# Learning rates
 
 
 def test_best_learning_rates():
@@ -155,62 +113,3 @@ def test_divergence_everywhere_is_an_error():
     rows = [("adam", 0.1, 1.0), ("sgd", 0.1, np.nan), ("sgd", 0.2, np.nan), ("sgd", 0.2, 3.0)]
     with pytest.raises(ResultsError, match="every learning rate diverged for sgd on a"):
         best_learning_rates(finals(rows))
-
-
-# Scores of checkpoints
-
-
-def checkpoints(values, task="a"):
-    rows = [(f"step_{step:06d}", x) for step, xs in values.items() for x in xs]
-    return finals(rows, ("optimizer", "final"), task)
-
-
-def reference(adam, random):
-    rows = [("adam", x) for x in adam] + [("random", x) for x in random]
-    return pd.DataFrame(rows, columns=["optimizer", "final"])
-
-
-def scores(values, adam, random):
-    table = normalised_scores(checkpoints(values), reference(adam, random))
-    steps = table["optimizer"].str.removeprefix("step_").astype(int)
-    return dict(zip(steps, table["score"], strict=True))
-
-
-def test_scores_are_zero_for_a_random_policy_and_one_for_adam():
-    values = {0: [1.0, 1.2, 0.8], 40: [5.0, 5.2, 4.8], 120: [9.0, 9.2, 8.8], 80: [3, 3, 3]}
-    table = normalised_scores(checkpoints(values), reference([4.9, 5.0, 5.1], [1.0] * 3))
-    assert table["optimizer"].tolist() == [f"step_{step:06d}" for step in (0, 40, 80, 120)]
-    assert table["score"].tolist() == pytest.approx([0.0, 1.0, 0.5, 2.0])
-    assert table["final"].tolist() == pytest.approx([1, 5, 3, 9])
-    assert table["seeds"].tolist() == [3] * 4
-    se = 0.2 / np.sqrt(3)
-    assert table["se"].tolist() == pytest.approx([se, se, 0, se])
-
-
-@pytest.mark.parametrize("adam", [[1.0, 1.2, 0.8], [-5.0, -5.2, -4.8]])
-def test_unit_is_at_least_the_standard_error(adam):
-    """Where Adam is no better than a random policy, scores are in units of noise."""
-    found = scores({10: [2.0, 2.0, 2.0]}, adam, [1.0, 1.2, 0.8])
-    assert found[10] == pytest.approx(1.0 / np.hypot(0.2, 0.2) * np.sqrt(3))
-
-
-def test_unit_is_never_zero():
-    found = scores({10: [2.0] * 3}, [1.0] * 3, [1.0] * 3)
-    assert np.isfinite(found[10]) and found[10] > 0
-    # No standard errors from one seed.
-    assert scores({0: [1.0], 10: [2.0]}, [3.0], [1.0]) == {0: 0.0, 10: 0.5}
-
-
-def test_diverged_checkpoint_scores_minus_infinity():
-    values = {0: [1.0, 1.0, 1.0], 10: [50.0, np.nan, 50.0], 20: [2.0, 2.0, 2.0]}
-    found = scores(values, [3.0] * 3, [1.0] * 3)
-    assert found == {0: 0.0, 10: -np.inf, 20: 0.5}
-
-
-@pytest.mark.parametrize(
-    ("adam", "random", "message"),
-    [([], [1.0], "'adam' is missing"), ([2.0], [np.nan], "'random' has diverged")],
-)
-def test_no_scores_without_what_they_are_measured_by(adam, random, message):
-    with pytest.raises(ResultsError, match=message):
-        scores({0: [1.0]}, adam, random)

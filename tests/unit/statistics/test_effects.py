@@ -1,7 +1,6 @@
 """Levels of an ablation: scores over tasks, and effects on the full method."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,9 @@ from l2o import config
 from l2o.config.models import Config
 from l2o.errors import L2OError, ResultsError
 from l2o.files import write_table
-from l2o.statistics.columns.comparisons import EFFECT_COLUMNS, FACTOR_COLUMNS
+from l2o.statistics.columns.comparisons import EFFECT_COLUMNS
 from l2o.statistics.columns.evaluation import CURVE_COLUMNS
 from l2o.statistics.effects import ELSEWHERE, ablate
-from l2o.statistics.factorial import contrasts, factor_rows
 
 NAME = "inductive_bias"
 RECIPES = ("optim4rl_b", "linear", "l2lgd2")
@@ -164,36 +162,13 @@ def test_test_tasks_must_not_be_trained_on() -> None:
         settings(tasks=["cartpole"])
 
 
-class TestFactors:
-    FACTORS: ClassVar = {"a": ["both", "only_a"], "b": ["both", "only_b"]}
-    RECIPES: ClassVar = ["both", "only_a", "only_b", "neither"]
-
-    def test_contrasts(self) -> None:
-        found = contrasts(self.FACTORS, self.RECIPES)
-        np.testing.assert_array_equal(found["a"], [0.5, 0.5, -0.5, -0.5])
-        np.testing.assert_array_equal(found["b"], [0.5, -0.5, 0.5, -0.5])
-        np.testing.assert_array_equal(found["a x b"], [0.5, -0.5, -0.5, 0.5])
-
-    def test_effects_of_known_scores(self) -> None:
-        """Each factor alone adds 1; together they add 4."""
-        rng = np.random.default_rng(0)
-        levels = dict(zip(self.RECIPES, (4.0, 1.0, 1.0, 0.0), strict=True))
-        scores = {name: value + 0.1 * rng.normal(size=(3, 4, 2)) for name, value in levels.items()}
-        rows = pd.DataFrame(
-            factor_rows("training", self.FACTORS, scores), columns=[*FACTOR_COLUMNS]
-        )
-        rows = rows.set_index("term")
-        np.testing.assert_allclose(rows.loc[["a", "b"], "effect"], 2.0, atol=0.1)
-        np.testing.assert_allclose(rows.loc["a x b", "effect"], 1.0, atol=0.1)
-        assert (rows["low"] > 0).all() and (rows["recipes"] == 4).all()
-
-    @pytest.mark.parametrize(
-        ("factors", "message"),
-        [
-            ({"a": ["linear"], "b": ["optim4rl_b"]}, "every combination must be there"),
-            ({"a": ["nobody"]}, "factors: not in recipes: nobody"),
-        ],
-    )
-    def test_other_designs_are_refused(self, factors: dict, message: str) -> None:
-        with pytest.raises(L2OError, match=message):
-            settings(factors=factors)
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"a": ["linear"], "b": ["optim4rl_b"]}, "every combination must be there"),
+        ({"a": ["nobody"]}, "factors: not in recipes: nobody"),
+    ],
+)
+def test_other_designs_are_refused(factors: dict, message: str) -> None:
+    with pytest.raises(L2OError, match=message):
+        settings(factors=factors)
