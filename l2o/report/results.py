@@ -89,7 +89,7 @@ class Gradients:
     """Studies of gradients, those that were made.
 
     Attributes:
-        tables: By name, see :mod:`l2o.report.gradient_studies`.
+        tables: By name, see :data:`l2o.statistics.columns.gradients.STUDY_TABLES`.
         histograms: Of all recorded sources; no rows if nothing was recorded.
         identity: Accuracies of the identity task, all sources; None if not run.
     """
