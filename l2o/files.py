@@ -138,7 +138,10 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> "pd.DataFrame":
         raise ResultsError(f"{path}: not a complete parquet file ({error}); {again}.") from None
     missing = sorted(set(columns) - set(table.columns))
     if missing:
-        raise ResultsError(f"{path}: lacks the column(s) {', '.join(missing)}.")
+        raise ResultsError(
+            f"{path}: lacks the column(s) {', '.join(missing)}: it was written by another version; "
+            f"{again}."
+        )
     return table
 
 

@@ -10,7 +10,7 @@ LONGEST = (
     "test_resume",
     "test_devices",
     "test_reads",
-    "test_report",
+    "test_page",
     "test_distributed",
     "test_rivals",
     "test_analysis",

@@ -14,15 +14,8 @@ from l2o.agents.vectorize import RUN_ONCE
 from l2o.evaluation.candidates import Candidate, Program, families
 from l2o.evaluation.evaluate import Budget, Timing
 from l2o.evaluation.ppo import PPOLifetime
+from l2o.statistics.columns.evaluation import COST_COLUMNS
 
-COST_COLUMNS = {
-    "task": "name of the task",
-    "optimizer": "label of the optimizer",
-    "seconds": "seconds per million environment steps of one agent: acting, learning, evaluation; "
-    "classical optimizers share a program, and this number",
-    "share": "share of them spent in the optimizer, timed alone on the agent's parameters",
-    "peak_bytes": "memory of learning per agent, as compiled; likewise shared",
-}
 _CALLS = 5
 _UPDATES = 8
 
@@ -63,7 +56,7 @@ def costs(
                     "peak_bytes": points[-1].peak_bytes if points else float("nan"),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COST_COLUMNS))
 
 
 def update_seconds(candidate: Candidate, value: dict, lifetime: PPOLifetime) -> float:

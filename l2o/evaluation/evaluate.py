@@ -119,7 +119,7 @@ def evaluate(
 
     Returns:
         Learning curves, one row per candidate, seed and point; see
-        :data:`l2o.statistics.returns.CURVE_COLUMNS`.
+        :data:`l2o.statistics.columns.evaluation.CURVE_COLUMNS`.
     """
     batches = [
         _Batch(family.program, lanes)

@@ -14,7 +14,7 @@ from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
 from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.seeding import key_for
-from l2o.statistics.effects import ELSEWHERE, STAGES
+from l2o.statistics.effects import CHECKPOINTS, ELSEWHERE
 
 if TYPE_CHECKING:
     from l2o.config.models import Pretrained
@@ -34,14 +34,14 @@ def last_and_first(runs: Path, meta_seeds: Sequence[int]) -> list[Candidate]:
     found = []
     for seed in meta_seeds:
         series = checkpoint_series(runs / f"seed_{seed}")
-        for stage, path in zip(STAGES, (series[-1], series[0]), strict=True):
-            found.append(resolve(str(path), None, label=f"{stage}/{seed}"))
+        for name, path in zip(CHECKPOINTS, (series[-1], series[0]), strict=True):
+            found.append(resolve(str(path), None, label=f"{name}/{seed}"))
     return found
 
 
 def pretrained_and_new(settings: Pretrained) -> list[Candidate]:
     """Return an optimizer with its weights from elsewhere, and as it would be before training."""
-    labels = [f"{stage}/{ELSEWHERE}" for stage in STAGES]
+    labels = [f"{name}/{ELSEWHERE}" for name in CHECKPOINTS]
     trained = resolve(settings.weights, settings.learning_rate, label=labels[0])
     start = trained.optimizer.init_meta(key_for(0, "init_meta"))
     return [trained, dataclasses.replace(trained, label=labels[1], meta_params=start)]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from l2o.evaluation.candidates import Candidate
 from l2o.evaluation.evaluate import Budget, Lifetime, evaluate, show_points
+from l2o.statistics.columns.evaluation import TUNING_COLUMNS
 from l2o.statistics.returns import best_learning_rates, final_returns
 
 if TYPE_CHECKING:
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 TUNING_SEED = 1_000_000
 """First seed used for tuning; no learning curve that is reported uses seeds this large."""
-TUNING_COLUMNS = {
-    "task": "name of the task",
-    "optimizer": "label of the optimizer",
-    "learning_rate": "a rate of the grid",
-    "mean": "mean final return over seeds, NaN if any agent diverged",
-    "seeds": "how many",
-}
 
 
 def grid_finals(
@@ -120,7 +114,8 @@ def tune(
 def grid_table(finals: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of every grid point; see ``TUNING_COLUMNS``."""
     groups = finals.groupby(["task", "optimizer", "learning_rate"])["final"]
-    return groups.agg(mean=lambda x: x.mean(skipna=False), seeds="size").reset_index()
+    table = groups.agg(mean=lambda x: x.mean(skipna=False), seeds="size").reset_index()
+    return table[list(TUNING_COLUMNS)]
 
 
 def rates_over_tasks(finals: pd.DataFrame, zeros: Mapping[str, float]) -> dict[str, float]:

@@ -1,36 +1,106 @@
-"""What a run shows, in sentences that follow from the intervals alone."""
+"""Claims, and the verdicts on them, which follow from 95% intervals alone."""
 
 import dataclasses
-import itertools
+import enum
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
-from l2o.report import compare
-from l2o.report.compare import Comparison, Verdict
-from l2o.report.results import Results
-from l2o.report.text import count, interval, listing, number, optimizer_name
+from l2o.report.table import Row, Table
+from l2o.report.text import interval, number
+from l2o.statistics.columns.comparisons import CLAIM_COLUMNS
 
-_STATUS = {
-    Verdict.BETTER: "supported",
-    Verdict.WORSE: "not supported",
-    Verdict.SAME: "inconclusive",
-    Verdict.UNKNOWN: "cannot be judged",
-}
-_QUESTIONS = {
-    "untrained": "Meta-training improved the optimizer",
-    "adam": "The meta-trained optimizer beats tuned Adam",
-    "adam_decay": "The meta-trained optimizer beats tuned Adam with a linear decay",
-    "rmsprop": "The meta-trained optimizer beats tuned RMSProp",
-    "sign": "It does more than sign descent with a well-chosen step size",
-}
+
+class Verdict(enum.StrEnum):
+    """What intervals allow to say of a value and another one."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    SAME = "not distinguishable"
+    UNKNOWN = "not comparable"
+
+    @property
+    def phrase(self) -> str:
+        """The verdict as the middle of a sentence."""
+        words = {
+            Verdict.BETTER: "is better than",
+            Verdict.WORSE: "is worse than",
+            Verdict.SAME: "is not distinguishable from",
+        }
+        return words.get(self, "cannot be compared with")
+
+    @property
+    def status(self) -> str:
+        """What it makes of the claim that the value is the larger one."""
+        words = {
+            Verdict.BETTER: "supported",
+            Verdict.WORSE: "not supported",
+            Verdict.SAME: "inconclusive",
+        }
+        return words.get(self, "cannot be judged")
+
+    @property
+    def slug(self) -> str:
+        """The verdict as the name of a style class."""
+        return self.value.replace(" ", "-")
+
+
+class Measured(NamedTuple):
+    """A number with its 95% interval, whose ends are NaN if there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def exactly(value: float) -> Measured:
+    """Return a number that is known."""
+    return Measured(value, value, value)
+
+
+def judge(value: Measured, against: Measured) -> Verdict:
+    """Return whether an interval lies above another one, below it, or neither."""
+    if value.low > against.high:
+        return Verdict.BETTER
+    if value.high < against.low:
+        return Verdict.WORSE
+    known = all(map(math.isfinite, (value.low, value.high, against.low, against.high)))
+    return Verdict.SAME if known else Verdict.UNKNOWN
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One claim.
+    """The claim that a value exceeds another.
 
     Attributes:
-        status: What the evidence makes of it, one or two words.
+        statement: What is claimed.
+        measurement: What was measured.
+        value: The measurement.
+        against: What it must exceed.
+        seeds: Agents, networks, populations or meta-training runs behind the interval.
+    """
+
+    statement: str
+    measurement: str
+    value: Measured
+    against: Measured
+    seeds: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict; what has no interval counts as not distinguishable."""
+        verdict = judge(self.value, self.against)
+        return Verdict.SAME if verdict is Verdict.UNKNOWN else verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """What a comparison says in words.
+
+    Attributes:
+        status: What the evidence makes of the statement, one or two words.
         slug: Style class of the status.
         statement: The claim.
         evidence: The numbers.
@@ -44,121 +114,44 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Claims that belong together, under a heading."""
+    """Claims that belong together.
+
+    Attributes:
+        title: Heading on the page.
+        note: Below it.
+        points: What the page lists.
+        claims: Rows of the table.
+        folded: Whether the list is opened by the reader.
+    """
 
     title: str
     note: str
-    claims: list[Claim]
+    points: Sequence[Point]
+    claims: Sequence[Claim]
+    folded: bool = False
 
 
-def all_claims(results: Results) -> list[Group]:
-    """Return every claim of the report, grouped; groups without results are left out."""
-    groups = [_toy_group(results, task) for task in results.training_tasks]
-    groups += [_transfer_group(results, task) for task in results.transfer]
-    groups += [_ablation_group(results, name) for name in results.ablations]
-    return [group for group in groups if group.claims]
-
-
-def _toy_group(results: Results, task: str) -> Group:
-    curves = results.toy_curves(task)
-    claims = [] if curves.empty else _champion_claims(curves)
-    note = (
-        "The champion runs at the inner learning rate of its meta-training, untuned here; the "
-        "classical optimizers are tuned on this task."
-    )
-    return Group(f"On the meta-training task {task}", note, claims)
-
-
-def _transfer_group(results: Results, task: str) -> Group:
-    tuned_on = listing(results.config.transfer.tuning_tasks)
-    note = (
-        "Never seen in meta-training or selection. Every optimizer, the champion and its untrained "
-        f"initialisation included, has its learning rate tuned on {tuned_on} with the same budget."
-    )
-    return Group(
-        f"Transfer to the test task {task}", note, _champion_claims(results.transfer[task].curves)
-    )
-
-
-def _champion_claims(curves: pd.DataFrame) -> list[Claim]:
-    finals = compare.finals_of(curves)
-    summary = compare.summary_of(finals, ["optimizer"]).set_index("optimizer")
-    found = compare.compare_optimizers(finals, "champion")
-    return [_champion_claim(c, summary) for c in found if c.reference != "random"]
-
-
-def _champion_claim(comparison: Comparison, summary: pd.DataFrame) -> Claim:
-    name = optimizer_name(comparison.reference)
-    statement = _QUESTIONS.get(comparison.reference, f"The meta-trained optimizer beats {name}")
-    evidence = sentence(comparison)
-    if comparison.reference == "untrained" and comparison.verdict is not Verdict.UNKNOWN:
-        evidence += f" {overlap(summary.loc['champion'], summary.loc['untrained'])}"
-    return Claim(
-        _STATUS[comparison.verdict], comparison.verdict.slug, f"{statement}.", evidence.strip()
-    )
-
-
-def sentence(comparison: Comparison) -> str:
-    """Write a comparison of the champion as a sentence."""
-    own = comparison.reference == "untrained"
-    reference = ("its " if own else "") + optimizer_name(comparison.reference)
-    start = f"The champion {comparison.verdict.phrase} {reference}"
-    if comparison.verdict is Verdict.UNKNOWN:
-        return f"{start}: {comparison.numbers}."
-    return (
-        f"{start}: mean final return {number(comparison.mean)} against "
-        f"{number(comparison.reference_mean)}, difference "
-        f"{number(comparison.difference, signed=True)}, 95% interval "
-        f"{interval(comparison.low, comparison.high, signed=True)} over "
-        f"{count(comparison.seeds, 'paired seed')}."
-    )
-
-
-def overlap(one: pd.Series, other: pd.Series) -> str:
-    """Say whether the 95% intervals of two means overlap."""
-    apart = one["low"] > other["high"] or one["high"] < other["low"]
-    return (
-        f"Their own 95% intervals, {interval(one['low'], one['high'])} and "
-        f"{interval(other['low'], other['high'])}, {'do not overlap' if apart else 'overlap'}."
-    )
-
-
-def _ablation_group(results: Results, name: str) -> Group:
-    variants = results.variants(name)
-    finals = compare.ablation_finals(results.ablations[name].curves)
-    pairs = compare.compare_pairs(finals, list(variants))
-    claims = [
-        _pair_claim(list(group), variants)
-        for _, group in itertools.groupby(pairs, key=lambda c: (c.subject, c.reference))
+def claim_frame(claims: Iterable[Claim]) -> pd.DataFrame:
+    """Return claims as a table to write; see ``CLAIM_COLUMNS``."""
+    rows = [
+        (c.statement, c.measurement, *c.value, *c.against, c.seeds, c.verdict.status)
+        for c in claims
     ]
-    title = f"Ablation: {name.replace('_', ' ')}"
-    question = results.config.ablations[name].question
-    return Group(title, f"{question} {_gains(finals)}", claims)
+    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS))
 
 
-def _pair_claim(comparisons: list[Comparison], names: dict[str, str]) -> Claim:
-    """Write two variants on all tasks as one claim; its status is what all tasks agree on."""
-    verdicts = {comparison.verdict for comparison in comparisons}
-    verdict = verdicts.pop() if len(verdicts) == 1 else None
-    first = comparisons[0]
-    return Claim(
-        verdict.value if verdict else "differs by task",
-        verdict.slug if verdict else "mixed",
-        f"{names[first.subject]} against {names[first.reference]}:",
-        "; ".join(f"{c.verdict} on {c.task} ({c.numbers})" for c in comparisons) + ".",
-    )
-
-
-def _gains(finals: pd.DataFrame) -> str:
-    """Say for how many variants and tasks meta-training itself helped."""
-    every = [
-        c for recipe in finals["recipe"].unique() for c in compare.compare_stages(finals, recipe)
-    ]
-    if not every:
-        return ""
-    amounts = [(sum(c.verdict is verdict for c in every), verdict.value) for verdict in Verdict]
-    parts = [f"{amount} {word}" for amount, word in amounts if amount]
-    return (
-        f"Trained against their own untrained initialisations, over "
-        f"{count(len(every), 'pair')} of variant and task: {listing(parts)}."
-    )
+def claim_table(claims: Iterable[Claim]) -> Table:
+    """Return claims as a table to show, grouped by what was measured."""
+    groups: dict[str, list[Row]] = {}
+    for claim in claims:
+        value, against = claim.value, claim.against
+        cells = (
+            claim.statement,
+            claim.verdict.status,
+            f"{number(value.value)} {interval(value.low, value.high)}",
+            number(against.value)
+            + (f" {interval(against.low, against.high)}" if against.value else ""),
+            str(claim.seeds),
+        )
+        groups.setdefault(claim.measurement, []).append(Row(cells, verdict=claim.verdict.slug))
+    return Table(("claim", "verdict", "value", "against", "seeds"), groups, words=2)

@@ -1,44 +1,16 @@
 """Comparisons of optimizers over paired seeds, and what may be said about them."""
 
 import dataclasses
-import enum
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from l2o.report.claims import Claim, Measured, Verdict, exactly, judge
 from l2o.report.text import count, interval, number, optimizer_rank
-from l2o.statistics import nested
-from l2o.statistics.effects import by_run
-from l2o.statistics.returns import MIN_SEEDS, bootstrap_interval, final_returns, summarize
-
-_FEW = 3
-
-
-class Verdict(enum.StrEnum):
-    """What the 95% interval of the paired difference allows to say."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    SAME = "not distinguishable"
-    UNKNOWN = "not comparable"
-
-    @property
-    def phrase(self) -> str:
-        """The verdict as the middle of a sentence."""
-        words = {
-            Verdict.BETTER: "is better than",
-            Verdict.WORSE: "is worse than",
-            Verdict.SAME: "is not distinguishable from",
-        }
-        return words.get(self, "cannot be compared with")
-
-    @property
-    def slug(self) -> str:
-        """The verdict as the name of a style class."""
-        return self.value.replace(" ", "-")
+from l2o.statistics.bootstrap import MIN_SEEDS, mean_interval
+from l2o.statistics.returns import final_returns, summarize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +48,7 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """Better or worse if the interval excludes 0."""
-        if not math.isfinite(self.low):
-            return Verdict.UNKNOWN
-        if self.low > 0:
-            return Verdict.BETTER
-        return Verdict.WORSE if self.high < 0 else Verdict.SAME
+        return judge(self._measured, exactly(0.0))
 
     @property
     def numbers(self) -> str:
@@ -91,6 +59,14 @@ class Comparison:
         if self.verdict is Verdict.UNKNOWN:
             return f"{difference}, {count(self.seeds, self.unit)}: too few for an interval"
         return f"{difference} {interval(self.low, self.high, signed=True)}"
+
+    def claim(self, statement: str, measurement: str) -> Claim:
+        """Claim that the subject does better than the reference."""
+        return Claim(statement, measurement, self._measured, exactly(0.0), self.seeds)
+
+    @property
+    def _measured(self) -> Measured:
+        return Measured(self.difference, self.low, self.high)
 
 
 def compare(
@@ -103,7 +79,7 @@ def compare(
     mean, reference_mean = pairs.mean(axis=0) if len(pairs) else (math.nan, math.nan)
     low = high = math.nan
     if not lost and len(pairs) >= MIN_SEEDS:
-        low, high = bootstrap_interval(pairs[:, 0] - pairs[:, 1])
+        low, high = mean_interval(pairs[:, 0] - pairs[:, 1])
     return Comparison(
         task, subject, reference, float(mean), float(reference_mean), low, high, len(pairs), lost
     )
@@ -154,65 +130,3 @@ def summary_of(finals: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     table = summarize(finals, by).merge(lost.rename("lost").reset_index(), on=list(by))
     table.loc[table["lost"] > 0, ["mean", "se", "low", "high"]] = math.nan
     return in_order(table)
-
-
-def ablation_finals(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return ``task, recipe, stage, meta_seed, seed, final``."""
-    finals = finals_of(curves, ("recipe", "stage", "meta_seed"))
-    return finals[["task", "recipe", "stage", "meta_seed", "seed", "final"]]
-
-
-def compare_runs(
-    task: str, subject: str, reference: str, finals: pd.DataFrame, reference_finals: pd.DataFrame
-) -> Comparison:
-    """Compare the agents of meta-training runs; see :func:`nested.nested_estimate`.
-
-    Args:
-        task: Where they were trained.
-        subject: Label.
-        reference: Label.
-        finals: ``meta_seed, seed, final``, the same seeds for every meta-training run.
-        reference_finals: The same of the reference.
-    """
-    pair = [_by_run(part)[..., None] for part in (finals, reference_finals)]
-    lost = sum(int(np.isnan(part).sum()) for part in pair)
-    low = high = math.nan
-    if not lost:
-        _, low, high = nested.nested_estimate(pair, nested.difference(nested.mean))
-    means = (float(part.mean()) for part in pair)
-    runs = min(len(part) for part in pair)
-    return Comparison(task, subject, reference, *means, low, high, runs, lost, "meta-training run")
-
-
-def _by_run(finals: pd.DataFrame) -> np.ndarray:
-    ordered = finals.sort_values(["meta_seed", "seed"])
-    return by_run(*(ordered[name].to_numpy() for name in ("meta_seed", "final")))
-
-
-def compare_pairs(finals: pd.DataFrame, recipes: Sequence[str]) -> Iterator[Comparison]:
-    """Compare trained variants of an ablation on every task, pair by pair.
-
-    All pairs of a few, else the full method, which is the first, with each other one.
-    """
-    pairs = list(itertools.combinations(recipes, 2))
-    for first, second in pairs if len(recipes) <= _FEW else pairs[: len(recipes) - 1]:
-        yield from _on_every_task(finals, (first, "trained"), (second, "trained"), first, second)
-
-
-def compare_stages(finals: pd.DataFrame, recipe: str) -> Iterator[Comparison]:
-    """Compare a variant of an ablation with its own untrained initialisation on every task."""
-    trained, untrained = (recipe, "trained"), (recipe, "untrained")
-    yield from _on_every_task(finals, trained, untrained, recipe, "untrained")
-
-
-def _on_every_task(
-    finals: pd.DataFrame,
-    one: tuple[str, str],
-    other: tuple[str, str],
-    subject: str,
-    reference: str,
-) -> Iterator[Comparison]:
-    for task, part in finals.groupby("task", sort=False):
-        groups = dict(iter(part.groupby(["recipe", "stage"])))
-        if one in groups and other in groups:
-            yield compare_runs(task, subject, reference, groups[one], groups[other])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from l2o.config import files as config
 from l2o.config.models import Config
 from l2o.errors import ResultsError
 from l2o.files import read_json, read_table
@@ -21,40 +20,37 @@ from l2o.report.results import (
     Transfer,
     TransferSummary,
 )
-from l2o.statistics import aggregates
-from l2o.statistics.columns.gradients import HISTOGRAM_COLUMNS, IDENTITY_COLUMNS, STUDY_TABLES
-from l2o.statistics.effects import EFFECT_COLUMNS
-from l2o.statistics.factorial import FACTOR_COLUMNS
-from l2o.statistics.returns import CURVE_COLUMNS
-
-TUNING_COLUMNS = ("task", "optimizer", "learning_rate", "mean", "seeds")
-COST_COLUMNS = ("optimizer", "seconds", "share", "peak_bytes")
-SCORE_COLUMNS = ("task", "meta_seed", "step", "final", "se", "seeds", "score")
-SUMMARY_COLUMNS = (
-    *("variant", "recipe", "meta_seed", "task", "role", "stage"),
-    *("mean", "se", "low", "high", "seeds"),
+from l2o.statistics.columns.comparisons import (
+    ABLATION_COLUMNS,
+    ABLATION_CURVE_COLUMNS,
+    EFFECT_COLUMNS,
+    FACTOR_COLUMNS,
+    SUMMARY_TABLES,
 )
-# Tables of the stage transfer-summary, with the columns of each and what they mean.
-SUMMARY_TABLES = {
-    "scores": aggregates.SCORE_COLUMNS,
-    "aggregates": aggregates.AGGREGATE_COLUMNS,
-    "profiles": aggregates.PROFILE_COLUMNS,
-    "improvement": aggregates.IMPROVEMENT_COLUMNS,
-    "efficiency": aggregates.EFFICIENCY_COLUMNS,
-}
+from l2o.statistics.columns.evaluation import (
+    CHECKPOINT_COLUMNS,
+    CONTROL_COLUMNS,
+    COST_COLUMNS,
+    CURVE_COLUMNS,
+    TUNING_COLUMNS,
+)
+from l2o.statistics.columns.gradients import HISTOGRAM_COLUMNS, IDENTITY_COLUMNS, STUDY_TABLES
+
 CHAMPION_KEYS = ("recipe", "seed", "outer_step", "score", "learning_rate")
 
 
-def load(folder: Path) -> Results:
+def load(settings: Config, folder: Path) -> Results:
     """Read a run.
 
     A job whose folder is absent or empty was not run; of any other every file must be whole.
 
+    Args:
+        settings: The run's configuration.
+        folder: Of a scale, ``results/<scale>``.
+
     Raises:
-        ConfigError: ``config.json`` is missing or invalid.
         ResultsError: A file is missing, truncated, or lacks what the report needs.
     """
-    settings = config.load(folder / "config.json")
     absent = _Absent(folder)
     return Results(
         config=settings,
@@ -143,7 +139,7 @@ def _read_evaluation(folder: Path) -> Evaluation:
 def _read_transfer(folder: Path) -> Transfer:
     return Transfer(
         curves=_read_rows(folder / "curves.parquet", CURVE_COLUMNS),
-        controls=read_table(folder / "controls.parquet", (*CURVE_COLUMNS, "tuning")),
+        controls=read_table(folder / "controls.parquet", CONTROL_COLUMNS),
         oracle=read_table(folder / "oracle.parquet", TUNING_COLUMNS),
         costs=_read_rows(folder / "costs.parquet", COST_COLUMNS),
     )
@@ -156,7 +152,7 @@ def _read_selection(folder: Path) -> Selection:
     if lacks:
         raise ResultsError(f"{path}: lacks {', '.join(lacks)}.")
     return Selection(
-        scores=_read_rows(folder / "scores.parquet", SCORE_COLUMNS),
+        scores=_read_rows(folder / "scores.parquet", CHECKPOINT_COLUMNS),
         champion=champion,
         comparison=_read_rows(folder / "comparison.parquet", CURVE_COLUMNS),
     )
@@ -174,13 +170,12 @@ def _read_summary(folder: Path) -> TransferSummary:
 
 
 def _read_ablation(folder: Path, settings: Config, name: str) -> AblationResults:
-    identity = ("variant", "recipe", "meta_seed", "stage")
     tasks = [*settings.toy_evaluation_tasks, *settings.ablations[name].tasks]
-    summary = _read_rows(folder / "summary.parquet", SUMMARY_COLUMNS)
+    summary = _read_rows(folder / "summary.parquet", ABLATION_COLUMNS)
     places = {task: place for place, task in enumerate(tasks)}
     return AblationResults(
         summary=summary.sort_values("task", key=lambda names: names.map(places), kind="stable"),
-        curves=_read_rows(folder / "curves.parquet", (*CURVE_COLUMNS, *identity)),
+        curves=_read_rows(folder / "curves.parquet", ABLATION_CURVE_COLUMNS),
         effects=read_table(folder / "effects.parquet", EFFECT_COLUMNS),
         factors=read_table(folder / "factors.parquet", FACTOR_COLUMNS),
     )

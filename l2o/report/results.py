@@ -1,13 +1,14 @@
 """What a run left, in memory."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from l2o.config.models import Config
 from l2o.jobs.reading import Job
-from l2o.statistics.returns import MIN_SEEDS
+from l2o.statistics.bootstrap import MIN_SEEDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Gradients:
     """Studies of gradients, those that were made.
 
     Attributes:
-        tables: By name, see :mod:`l2o.report.gradient_studies`.
+        tables: By name, see :data:`l2o.statistics.columns.gradients.STUDY_TABLES`.
         histograms: Of all recorded sources; no rows if nothing was recorded.
         identity: Accuracies of the identity task, all sources; None if not run.
     """
@@ -140,12 +141,27 @@ class Results:
             parts.append(self.baselines[task].curves)
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
+    def metrics_over_seeds(self, names: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+        """Return the metrics of meta-training, mean over its seeds.
+
+        Args:
+            names: What to call each recipe that is wanted.
+        """
+        tables: dict[str, list[pd.DataFrame]] = {}
+        for (recipe, _), table in self.meta_training.items():
+            if recipe in names:
+                tables.setdefault(names[recipe], []).append(table)
+        return {
+            name: pd.concat(parts).groupby("step", as_index=False).mean()
+            for name, parts in tables.items()
+        }
+
     @property
     def training_tasks(self) -> list[str]:
         """Meta-training tasks of the recipe that is selected from."""
         return self.config.training_tasks
 
-    def variants(self, ablation: str) -> dict[str, str]:
+    def levels(self, ablation: str) -> dict[str, str]:
         """Return the recipes of an ablation, and what each is called; the full method leads."""
         return dict(self.config.ablations[ablation].recipes)
 

@@ -95,7 +95,7 @@ def run(settings: Settings, out: Path, levels: Path, baselines: Path) -> None:
         )
         write_table(out / "effects.parquet", table)
         write_table(out / "factors.parquet", factors)
-        run.summary({f"{row.where}/{row.recipe}": row.iqm for row in table.itertuples()})
+        run.summary({f"{row.role}/{row.recipe}": row.iqm for row in table.itertuples()})
 
 
 STAGE = Stage(

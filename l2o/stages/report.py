@@ -42,11 +42,10 @@ def inputs(config: Config) -> Iterator[Input]:
 
 
 def run(settings: Config, out: Path, results: Path) -> None:
-    """Write the page and its figures; see :func:`l2o.report.build.build_report`."""
-    from l2o.report.build import build_report
+    """Write the page and its figures; see :func:`l2o.report.page.build_report`."""
+    from l2o.report.page import build_report
 
-    del settings
-    build_report(results, out)
+    build_report(settings, results, out)
 
 
 STAGE = Stage(

@@ -11,7 +11,7 @@ from l2o.errors import unknown_name
 from l2o.pipeline.contract import RECORD, Input, Job, Option, Stage, job, name_option
 from l2o.pipeline.jobs import recordings as recordings_of
 from l2o.pipeline.options import RECORDINGS
-from l2o.statistics.columns.gradients import RECORDING_TABLES
+from l2o.statistics.columns.gradients import POPULATION_COLUMNS, RECORDING_TABLES
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
@@ -56,9 +56,33 @@ def run(settings: Settings, out: Path, recordings: Path, drift: Path | None = No
     Raises:
         ResultsError: A recording is missing or damaged.
     """
-    from l2o.report.gradient_studies import study
+    import pandas as pd
 
-    study(settings, recordings, drift or recordings.parent / "drift", out)
+    from l2o.files import read_table, write_table
+    from l2o.jobs.record import Run
+    from l2o.report.drawing import svg
+    from l2o.report.sections.gradients.figures import study_drawings
+    from l2o.statistics.gradients import study_summary, study_tables
+
+    of_populations = drift or recordings.parent / "drift"
+
+    def read(table: str) -> pd.DataFrame:
+        if table == "drift":
+            return read_table(of_populations / "drift.parquet", POPULATION_COLUMNS)
+        folders = [recordings / source for source in settings.sources]
+        columns = RECORDING_TABLES[table]
+        parts = [read_table(folder / f"{table}.parquet", columns) for folder in folders]
+        return pd.concat(parts, ignore_index=True)
+
+    record = {"study": settings.study, "sources": settings.sources}
+    tags = {"study": settings.study, "scale": settings.scale}
+    with Run(out, stage="study", config=record, seed=0, tags=tags) as run:
+        tables = study_tables(settings.study, read)
+        for name, table in tables.items():
+            write_table(out / f"{name}.parquet", table)
+        for drawing in study_drawings(tables, read("histograms")):
+            svg.save(drawing, out)
+        run.summary(study_summary(tables))
 
 
 STAGE = Stage(

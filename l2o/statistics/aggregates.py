@@ -7,51 +7,17 @@ import numpy as np
 import pandas as pd
 
 from l2o.errors import ResultsError
-from l2o.statistics.bootstrap import RESAMPLES, Statistic, estimate
+from l2o.statistics.bootstrap import RESAMPLES, Statistic, stratified_estimate
+from l2o.statistics.columns.comparisons import (
+    AGGREGATE_COLUMNS,
+    EFFICIENCY_COLUMNS,
+    IMPROVEMENT_COLUMNS,
+    PROFILE_COLUMNS,
+    SCORE_COLUMNS,
+)
+from l2o.statistics.metrics import interquartile_means, probability_of_improvement, shares_above
 from l2o.statistics.returns import final_returns, score_scale
 
-SCORE_COLUMNS = {
-    "task": "name of the task",
-    "optimizer": "label of the optimizer",
-    "seed": "seed of the agent and its environments, shared by all optimizers",
-    "lost": "whether the agent diverged: it counts as a failure from there on",
-    "final": "final return; of a lost agent that of the random policy, or its own worst if lower",
-    "area": "mean return over the curve, the area under it per point",
-    "final_score": "final, scaled so that 0 is the random policy and 1 is tuned Adam",
-    "area_score": "area, scaled so that 0 is the random policy's and 1 is tuned Adam's",
-}
-AGGREGATE_COLUMNS = {
-    "optimizer": "label of the optimizer",
-    "score": "what is aggregated: final or area",
-    "metric": "iqm, median (of the tasks' means), optimality_gap (below a score of 1) or mean",
-    "estimate": "the aggregate over seeds and tasks",
-    "low": "lower end of its 95% interval, NaN with fewer than three seeds",
-    "high": "upper end",
-    "seeds": "seeds on each task",
-    "tasks": "how many tasks",
-    "lost": "how many of seeds x tasks were lost",
-}
-PROFILE_COLUMNS = {
-    "optimizer": "label of the optimizer",
-    "threshold": "a final score",
-    "share": "share of seeds and tasks with a higher one",
-    "low": "lower end of its pointwise 95% interval, NaN with fewer than three seeds",
-    "high": "upper end",
-}
-IMPROVEMENT_COLUMNS = {
-    "optimizer": "label of the optimizer that the champion is compared with",
-    "score": "what is compared: final or area",
-    "probability": "that the champion's score is higher on a task, ties half, mean over tasks",
-    "low": "lower end of its 95% interval, NaN with fewer than three seeds",
-    "high": "upper end",
-}
-EFFICIENCY_COLUMNS = {
-    "optimizer": "label of the optimizer",
-    "share": "share of the lifetime, in environment steps",
-    "iqm": "interquartile mean of the scores there, in the unit of the final score",
-    "low": "lower end of its pointwise 95% interval, NaN with fewer than three seeds",
-    "high": "upper end",
-}
 SCORES = ("final", "area")
 METRICS = ("iqm", "median", "optimality_gap", "mean")
 _THRESHOLDS = 101
@@ -95,8 +61,8 @@ def score_tasks(curves: Iterable[pd.DataFrame]) -> TransferScores:
     """Score the learning curves of several tasks.
 
     Args:
-        curves: One task each; see :data:`l2o.statistics.returns.CURVE_COLUMNS`. Every table
-            needs the rows of ``adam`` and of ``random``, and one curve per optimizer and seed.
+        curves: One task each; see :data:`l2o.statistics.columns.evaluation.CURVE_COLUMNS`. Every
+            table needs rows of ``adam`` and of ``random``, and one curve per optimizer and seed.
 
     Raises:
         ResultsError: An optimizer has several curves of one seed, or no task can be scored.
@@ -181,7 +147,7 @@ def aggregates(scores: TransferScores, resamples: int = RESAMPLES) -> pd.DataFra
     for optimizer in scores.complete:
         for score in SCORES:
             matrix = scores.matrix(optimizer, score)
-            ends = estimate(matrix, _all_metrics(), resamples)
+            ends = stratified_estimate(matrix, _all_metrics(), resamples)
             counts = (*matrix.shape, int(lost[optimizer]))
             rows += [
                 (optimizer, score, metric, *numbers, *counts)
@@ -215,21 +181,9 @@ def profiles(scores: TransferScores, resamples: int = RESAMPLES) -> pd.DataFrame
     thresholds = np.linspace(low, high, _THRESHOLDS)
     frames = []
     for optimizer, matrix in matrices.items():
-        ends = estimate(matrix, lambda x: shares_above(x, thresholds), resamples)
+        ends = stratified_estimate(matrix, lambda x: shares_above(x, thresholds), resamples)
         frames.append(_frame(PROFILE_COLUMNS, optimizer, thresholds, *ends))
     return pd.concat(frames, ignore_index=True)
-
-
-def shares_above(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return the share of scores above each threshold, as rliable's ``score_distributions``.
-
-    That one goes through the thresholds one by one, a hundred times slower.
-
-    Args:
-        scores: ``[seeds, tasks]``.
-        thresholds: ``[thresholds]``.
-    """
-    return (scores[..., None] > thresholds).mean(axis=(0, 1))
 
 
 def improvement(
@@ -241,25 +195,9 @@ def improvement(
     for other in others if subject in scores.complete else ():
         for score in SCORES:
             pair = [scores.matrix(label, score) for label in (subject, other)]
-            ends = estimate(pair, probability_of_improvement, resamples)
+            ends = stratified_estimate(pair, probability_of_improvement, resamples)
             rows.append((other, score, *(float(end[0]) for end in ends)))
     return pd.DataFrame(rows, columns=list(IMPROVEMENT_COLUMNS))
-
-
-def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return P(x > y) + P(x = y) / 2, mean over tasks, as rliable's function of this name.
-
-    That one also computes the p-values of a rank test, a hundred times slower.
-
-    Args:
-        x: ``[..., seeds, tasks]``.
-        y: ``[..., seeds, tasks]``, maybe with other seeds.
-
-    Returns:
-        ``[...]``, at least ``[1]``.
-    """
-    signs = np.sign(x[..., :, None, :] - y[..., None, :, :])
-    return np.atleast_1d(0.5 + 0.5 * signs.mean(axis=(-3, -2, -1)))
 
 
 def efficiency(scores: TransferScores, resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -274,20 +212,9 @@ def efficiency(scores: TransferScores, resamples: int = RESAMPLES) -> pd.DataFra
     frames = []
     for optimizer in scores.complete:
         cube = _score_cube(points[points["optimizer"] == optimizer], scores.tasks, shares)
-        ends = estimate(cube, interquartile_means, resamples)
+        ends = stratified_estimate(cube, interquartile_means, resamples)
         frames.append(_frame(EFFICIENCY_COLUMNS, optimizer, shares, *ends))
     return pd.concat(frames, ignore_index=True)
-
-
-def interquartile_means(scores: np.ndarray) -> np.ndarray:
-    """Return rliable's ``aggregate_iqm`` at every point of the curves at once, ``[points]``.
-
-    Args:
-        scores: ``[seeds, tasks, points]``.
-    """
-    ordered = np.sort(scores.reshape(-1, scores.shape[-1]), axis=0)
-    cut = int(0.25 * len(ordered))
-    return ordered[cut : len(ordered) - cut].mean(axis=0)
 
 
 def _score_cube(points: pd.DataFrame, tasks: list[str], shares: np.ndarray) -> np.ndarray:

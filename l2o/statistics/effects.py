@@ -8,44 +8,24 @@ import pandas as pd
 
 from l2o.choices import ROLES
 from l2o.files import read_table
-from l2o.statistics.aggregates import (
-    TransferScores,
-    probability_of_improvement,
-    score_tasks,
-)
-from l2o.statistics.factorial import FACTOR_COLUMNS, factor_rows
-from l2o.statistics.nested import difference, interquartile_mean, nested_estimate
-from l2o.statistics.returns import CURVE_COLUMNS, final_returns, summarize
+from l2o.statistics.aggregates import TransferScores, score_tasks
+from l2o.statistics.bootstrap import nested_estimate
+from l2o.statistics.columns.comparisons import ABLATION_COLUMNS, EFFECT_COLUMNS, FACTOR_COLUMNS
+from l2o.statistics.columns.evaluation import CURVE_COLUMNS, LEVEL_COLUMNS
+from l2o.statistics.factorial import factor_rows
+from l2o.statistics.metrics import difference, interquartile_mean, probability_of_improvement
+from l2o.statistics.returns import final_returns, summarize
 
-STAGES = ("trained", "untrained")
+CHECKPOINTS = ("trained", "untrained")
 """What a level is evaluated with: its last checkpoint, and its first."""
 ELSEWHERE = -1
 """In place of the seed of a meta-training: a pretrained optimizer."""
-LEVEL_COLUMNS = CURVE_COLUMNS | {"meta_seed": "seed of the meta-training, -1 of a pretrained one"}
-EFFECT_COLUMNS = {
-    "where": "tasks: training (those of meta-training), validation, test (of PPO) or supervised",
-    "recipe": "the level",
-    "variant": "what the report calls it",
-    "iqm": "interquartile mean of its final scores: 0 is the random policy, 1 is tuned Adam",
-    "iqm_low": "lower end of its 95% interval, see l2o.statistics.nested; NaN with fewer than "
-    "three meta-training runs",
-    "iqm_high": "upper end",
-    "difference": "iqm minus that of the full method, the ablation's first recipe",
-    "low": "lower end of its 95% interval",
-    "high": "upper end",
-    "probability": "that an agent of this level scores higher than one of the full method",
-    "probability_low": "lower end of its 95% interval",
-    "probability_high": "upper end",
-    "meta_seeds": "meta-training runs; agents if it is pretrained, which are then resampled alone",
-    "agents": "agents of each run on each task",
-    "tasks": "how many",
-}
 _AGENTS = 100_000
 """More than any seed of an agent: runs are numbered by meta-training seed and agent."""
 
 
 def level_curves(recipes: Mapping[str, str], places: Sequence[str], levels: Path) -> pd.DataFrame:
-    """Return the curves of every level, labelled ``<recipe>/seed_<seed>/<stage>``.
+    """Return the curves of every level, labelled ``<recipe>/seed_<seed>/<checkpoint>``.
 
     Args:
         recipes: The levels, with what the report calls each.
@@ -53,15 +33,15 @@ def level_curves(recipes: Mapping[str, str], places: Sequence[str], levels: Path
         levels: Folder with ``<recipe>/<place>`` of every level.
     """
     parts = []
-    for recipe, variant in recipes.items():
+    for recipe, level in recipes.items():
         for place in places:
             part = read_table(levels / recipe / place / "curves.parquet", LEVEL_COLUMNS)
             run = f"{recipe}/seed_" + part["meta_seed"].astype(str) + "/"
             parts.append(
                 part.assign(
-                    variant=variant,
+                    level=level,
                     recipe=recipe,
-                    stage=part["optimizer"],
+                    checkpoint=part["optimizer"],
                     optimizer=run + part["optimizer"],
                 )
             )
@@ -76,9 +56,9 @@ def summary(curves: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
         roles: What every task is for.
     """
     finals = final_returns(curves)
-    names = curves[["optimizer", "variant", "recipe", "meta_seed", "stage"]].drop_duplicates()
+    names = curves[["optimizer", "level", "recipe", "meta_seed", "checkpoint"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")
-    return table.assign(role=table["task"].map(roles)).drop(columns="optimizer")
+    return table.assign(role=table["task"].map(roles))[list(ABLATION_COLUMNS)]
 
 
 def effects(
@@ -100,8 +80,8 @@ def effects(
     level_rows: list[tuple] = []
     term_rows: list[tuple] = []
     given = curves["task"].unique()
-    for where in ROLES:
-        tasks = [task for task in given if roles[task] == where]
+    for role in ROLES:
+        tasks = [task for task in given if roles[task] == role]
         if not tasks:
             continue
         found = score_tasks(_scored(task, curves, baselines) for task in tasks)
@@ -109,9 +89,9 @@ def effects(
             print(f"left out of the effects: {reason}", flush=True)
         names = [name for name in recipes if name in found.complete]
         scores = {name: _runs(found, name) for name in names}
-        level_rows += _effect_rows(where, scores, recipes)
+        level_rows += _effect_rows(role, scores, recipes)
         if factors and len(scores) == len(recipes):
-            term_rows += factor_rows(where, factors, scores)
+            term_rows += factor_rows(role, factors, scores)
     return (
         pd.DataFrame(level_rows, columns=list(EFFECT_COLUMNS)),
         pd.DataFrame(term_rows, columns=list(FACTOR_COLUMNS)),
@@ -122,7 +102,7 @@ def _scored(task: str, curves: pd.DataFrame, baselines: Path) -> pd.DataFrame:
     """Return what one task's scores are made of: trained levels, Adam and the random policy."""
     unit = read_table(baselines / task / "curves.parquet", CURVE_COLUMNS)
     unit = unit[unit["optimizer"].isin(["adam", "random"])]
-    own = curves[(curves["task"] == task) & (curves["stage"] == "trained")]
+    own = curves[(curves["task"] == task) & (curves["checkpoint"] == "trained")]
     own = own.assign(optimizer=own["recipe"], seed=_AGENTS * own["meta_seed"] + own["seed"])
     table = pd.concat([own[list(CURVE_COLUMNS)], unit[list(CURVE_COLUMNS)]], ignore_index=True)
     # On toy tasks a point has no return where no episode has ended yet: that agent is not lost.
@@ -146,7 +126,7 @@ def by_run(meta_seeds: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _effect_rows(
-    where: str, scores: dict[str, np.ndarray], recipes: dict[str, str]
+    role: str, scores: dict[str, np.ndarray], recipes: dict[str, str]
 ) -> Iterator[tuple]:
     full = next(iter(recipes))
     for recipe, own in scores.items() if full in scores else ():
@@ -159,7 +139,7 @@ def _effect_rows(
         if recipe == full:  # resampled independently it would differ from itself
             found[1:] = [(0.0,) * 3, (0.5,) * 3]
         numbers = [float(end) for ends in found for end in ends]
-        yield where, recipe, recipes[recipe], *numbers, *own.shape
+        yield role, recipe, recipes[recipe], *numbers, *own.shape
 
 
 def _runs(scores: TransferScores, recipe: str) -> np.ndarray:

@@ -5,18 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from l2o.statistics.nested import interquartile_mean, nested_estimate
-
-FACTOR_COLUMNS = {
-    "where": "tasks, see l2o.statistics.effects.EFFECT_COLUMNS",
-    "term": "a factor, or factors joined by ' x ': their interaction",
-    "effect": "IQM with the factor minus IQM without it, mean over the levels of the others; of an "
-    "interaction half the difference of that between levels of the other factor",
-    "low": "lower end of its 95% interval, NaN with fewer than three meta-training runs",
-    "high": "upper end",
-    "recipes": "how many are compared",
-    "meta_seeds": "meta-training runs of each",
-}
+from l2o.statistics.bootstrap import nested_estimate
+from l2o.statistics.metrics import interquartile_mean
 
 
 def contrasts(
@@ -44,12 +34,12 @@ def contrasts(
 
 
 def factor_rows(
-    where: str, factors: Mapping[str, Sequence[str]], scores: Mapping[str, np.ndarray]
+    role: str, factors: Mapping[str, Sequence[str]], scores: Mapping[str, np.ndarray]
 ) -> Iterator[tuple]:
-    """Yield a row of ``FACTOR_COLUMNS`` for every term.
+    """Yield a row of :data:`l2o.statistics.columns.comparisons.FACTOR_COLUMNS` for every term.
 
     Args:
-        where: The tasks.
+        role: Of the tasks.
         factors: See :func:`contrasts`.
         scores: By recipe, ``[runs, agents, tasks]``.
     """
@@ -60,4 +50,4 @@ def factor_rows(
             return sum(parts)
 
         found = nested_estimate(list(scores.values()), effect)
-        yield where, term, *found, len(scores), min(map(len, scores.values()))
+        yield role, term, *found, len(scores), min(map(len, scores.values()))

@@ -4,12 +4,12 @@ Imports no jax. Wasserstein distances are exact up to the width of a bin.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from l2o.errors import ResultsError
+from l2o.statistics.bootstrap import agent_estimate, mean_estimate
 from l2o.statistics.columns.gradients import (
     AUTOCORRELATION_COLUMNS,
     BIN_WIDTH,
@@ -20,7 +20,6 @@ from l2o.statistics.columns.gradients import (
     SIGNAL_COLUMNS,
     VARIANCE_COLUMNS,
 )
-from l2o.statistics.returns import MIN_SEEDS, bootstrap_interval
 
 QUANTILES = {"q001": 0.001, "q01": 0.01, "median": 0.5, "q99": 0.99, "q999": 0.999}
 
@@ -46,7 +45,7 @@ def ranges(histograms: pd.DataFrame, tensors: pd.DataFrame) -> pd.DataFrame:
         if tensor != "all":
             counts = counts[counts["tensor"] == tensor]
         zeros = counts["zeros"].sum() / max(counts["values"].sum(), 1)
-        rows.append((source, phase, tensor, *pooled, *_mean(spans), zeros, len(spans)))
+        rows.append((source, phase, tensor, *pooled, *mean_estimate(spans), zeros, len(spans)))
     return _sorted(pd.DataFrame(rows, columns=list(RANGE_COLUMNS)), "phase")
 
 
@@ -58,7 +57,7 @@ def distances(histograms: pd.DataFrame) -> pd.DataFrame:
         by = {key: _shares(p) for key, p in part.groupby(["agent", "phase"])}
         for a, b in itertools.combinations(PHASES, 2):
             found = [wasserstein(by[agent, a], by[agent, b]) for agent in agents]
-            rows.append((source, f"{a} and {b}", *_mean(found), len(agents)))
+            rows.append((source, f"{a} and {b}", *mean_estimate(found), len(agents)))
         for phase in PHASES:
             shares = [by[agent, phase] for agent in agents]
             apart = np.array([[wasserstein(x, y) for y in shares] for x in shares])
@@ -67,7 +66,7 @@ def distances(histograms: pd.DataFrame) -> pd.DataFrame:
                 pairs = [apart[i, j] for i, j in itertools.combinations(chosen, 2) if i != j]
                 return float(np.mean(pairs)) if pairs else 0.0
 
-            row = (source, f"two agents, {phase}", *_resampled(mean, len(agents)), len(agents))
+            row = (source, f"two agents, {phase}", *agent_estimate(mean, len(agents)), len(agents))
             rows.append(row)
     return pd.DataFrame(rows, columns=list(DISTANCE_COLUMNS))
 
@@ -94,7 +93,7 @@ def autocorrelations(time: pd.DataFrame) -> pd.DataFrame:
         for name in ("cosine", "correlation"):
             known = part[name].dropna()
             if len(known):
-                rows.append((source, phase, lag, name, *_mean(known), len(known)))
+                rows.append((source, phase, lag, name, *mean_estimate(known), len(known)))
     return pd.DataFrame(rows, columns=list(AUTOCORRELATION_COLUMNS))
 
 
@@ -115,12 +114,12 @@ def signals(noise: pd.DataFrame) -> pd.DataFrame:
         def snr(chosen: np.ndarray, signal: np.ndarray = signal, trace: np.ndarray = trace):
             return float(signal[chosen].mean() / max(trace[chosen].mean(), 1e-30))
 
-        estimate, low, high = _resampled(snr, agents)
+        estimate, low, high = agent_estimate(snr, agents)
         inverse = [examples / x if x > 0 else np.nan for x in (estimate, high, low)]
         measures = {"snr": (estimate, low, high), "noise_scale": tuple(inverse)}
         for name in ("clear", "bias_cosine"):
             if not part[name].isna().any():
-                measures[name] = _mean(part[name])
+                measures[name] = mean_estimate(part[name])
         rows += [(source, moment, name, *ends, examples, agents) for name, ends in measures.items()]
     return _sorted(pd.DataFrame(rows, columns=list(SIGNAL_COLUMNS)), "moment")
 
@@ -141,8 +140,55 @@ def drifts(drift: pd.DataFrame) -> pd.DataFrame:
         own = {population: p for population, p in part.groupby("population")}
         found = [wasserstein(_shares(p), references[i]) for i, p in own.items()]
         median = float(np.mean([quantile(p, 0.5) for p in own.values()]))
-        rows.append((scheme, step, *_mean(found), median, len(found)))
+        rows.append((scheme, step, *mean_estimate(found), median, len(found)))
     return pd.DataFrame(rows, columns=list(DRIFT_COLUMNS))
+
+
+def _range(read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {"range": ranges(read("histograms"), read("tensors"))}
+
+
+def _non_iid(read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    histograms = read("histograms")
+    return {
+        "distances": distances(histograms),
+        "variances": variances(histograms),
+        "autocorrelation": autocorrelations(read("time")),
+        "drift": drifts(read("drift")),
+    }
+
+
+def _noise(read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {"signal": signals(read("noise"))}
+
+
+_STUDIES = {"range": _range, "non_iid": _non_iid, "noise": _noise}
+
+
+def study_tables(study: str, read: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study; see :data:`l2o.statistics.columns.gradients.STUDY_TABLES`.
+
+    Args:
+        study: One of :data:`l2o.choices.STUDIES`.
+        read: Returns a table of what was recorded, by its name, of all sources.
+    """
+    return _STUDIES[study](read)
+
+
+def study_summary(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Return the numbers to look at first, for the record."""
+    found = {}
+    if "range" in tables:
+        whole = tables["range"][tables["range"]["tensor"] == "all"]
+        found |= {f"decades/{r.source}/{r.phase}": r.decades for r in whole.itertuples()}
+    if "distances" in tables:
+        between = f"{PHASES[0]} and {PHASES[-1]}"
+        part = tables["distances"][tables["distances"]["compared"] == between]
+        found |= {f"drift/{row.source}": row.distance for row in part.itertuples()}
+    if "signal" in tables:
+        part = tables["signal"][tables["signal"]["measure"] == "snr"]
+        found |= {f"snr/{row.source}/{row.moment}": row.estimate for row in part.itertuples()}
+    return found
 
 
 def quantile(histogram: pd.DataFrame, share: float) -> float:
@@ -192,25 +238,6 @@ def _with_all(histograms: pd.DataFrame) -> pd.DataFrame:
     keys = ["source", "agent", "phase", "exponent"]
     together = histograms.groupby(keys, sort=False)["count"].sum().reset_index()
     return pd.concat([together.assign(tensor="all"), histograms], ignore_index=True)
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return a mean and its 95% interval, NaN for too few values."""
-    values = np.asarray(values, float)
-    enough = len(values) >= MIN_SEEDS
-    return float(values.mean()), *(bootstrap_interval(values) if enough else (np.nan, np.nan))
-
-
-def _resampled(
-    statistic: Callable[[np.ndarray], float], agents: int, resamples: int = 2_000
-) -> tuple[float, float, float]:
-    """Return a statistic of all agents, and its 95% percentile interval."""
-    estimate = statistic(np.arange(agents))
-    if agents < MIN_SEEDS:
-        return estimate, np.nan, np.nan
-    draws = np.random.default_rng(0).integers(0, agents, (resamples, agents))
-    low, high = np.quantile([statistic(draw) for draw in draws], [0.025, 0.975])
-    return estimate, float(low), float(high)
 
 
 def _sorted(table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -6,29 +6,17 @@ import numpy as np
 import pandas as pd
 
 from l2o.errors import ResultsError
+from l2o.statistics.bootstrap import MIN_SEEDS, mean_interval
 
 FINAL_SHARE = 0.1
 """Share of a lifetime, at its end, over which the final return is the mean."""
-MIN_SEEDS = 3
-"""Fewer observations give no interval."""
-
-CURVE_COLUMNS = {
-    "task": "name of the task",
-    "optimizer": "label of the optimizer",
-    "learning_rate": "its learning rate",
-    "seed": "seed of the agent and its environments, shared by all optimizers",
-    "update": "agent updates so far",
-    "env_steps": "environment steps so far",
-    "return": "mean undiscounted return of the episodes measured at this point, NaN without any",
-    "episodes": "how many episodes that is",
-}
 
 
 def final_returns(curves: pd.DataFrame, share: float = FINAL_SHARE) -> pd.DataFrame:
     """Reduce learning curves to one row per optimizer, learning rate and seed.
 
     Args:
-        curves: See ``CURVE_COLUMNS``.
+        curves: See :data:`l2o.statistics.columns.evaluation.CURVE_COLUMNS`.
         share: Share of the points, at the end, that count as final (at least one).
 
     Returns:
@@ -47,29 +35,6 @@ def final_returns(curves: pd.DataFrame, share: float = FINAL_SHARE) -> pd.DataFr
     return pd.concat([final, mean], axis=1).reset_index()
 
 
-def bootstrap_interval(
-    values: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a mean.
-
-    Args:
-        values: Independent observations, for example final returns of seeds.
-        level: Coverage.
-        resamples: Bootstrap samples.
-        seed: Of the resampling: the same data give the same interval.
-
-    Raises:
-        ResultsError: Fewer than three observations, too few for an interval.
-    """
-    values = np.asarray(values, float)
-    if len(values) < MIN_SEEDS:
-        raise ResultsError(f"an interval needs at least {MIN_SEEDS} seeds; got {len(values)}.")
-    rng = np.random.default_rng(seed)
-    means = rng.choice(values, (resamples, len(values))).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def summarize(finals: pd.DataFrame, by: Sequence[str], value: str = "final") -> pd.DataFrame:
     """Return mean, standard error, 95% interval and number of seeds per group.
 
@@ -80,7 +45,7 @@ def summarize(finals: pd.DataFrame, by: Sequence[str], value: str = "final") -> 
     """
 
     def one(values: pd.Series) -> pd.Series:
-        low, high = bootstrap_interval(values) if len(values) >= MIN_SEEDS else (np.nan, np.nan)
+        low, high = mean_interval(values) if len(values) >= MIN_SEEDS else (np.nan, np.nan)
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
         columns = {"mean": values.mean(), "se": error, "low": low, "high": high}
         return pd.Series(columns | {"seeds": len(values)})

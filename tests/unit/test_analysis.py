@@ -10,9 +10,9 @@ import optax
 import pandas as pd
 import pytest
 from safetensors.numpy import save_file
-from scipy import stats
+from staging import run_stage
 
-from l2o.analysis import drift, identity, noise, record, recorder
+from l2o.analysis import identity, noise, recorder
 from l2o.analysis.recorder import BINS, LAGS, LOWEST, Recorder
 from l2o.choices import RESETS
 from l2o.config import files as config
@@ -23,8 +23,6 @@ from l2o.errors import L2OError, ResultsError
 from l2o.evaluation.candidates import resolve
 from l2o.evaluation.evaluate import Budget, evaluate
 from l2o.evaluation.toy import ToyLifetime
-from l2o.report.gradient_studies import study
-from l2o.statistics import gradients
 from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES, RECORDING_TABLES
 from l2o.tasks.registry import make_toy_agent
 
@@ -160,41 +158,6 @@ def test_cosine_is_corrected_for_noise() -> None:
     assert np.isnan(noise.cosine(pair[0], nothing))
 
 
-def histogram_of(log10: np.ndarray, **columns: object) -> pd.DataFrame:
-    edges, counts = np.unique(np.floor(log10 / BIN_WIDTH + 1e-9).astype(int), return_counts=True)
-    return pd.DataFrame({"exponent": np.round(edges * BIN_WIDTH, 6), "count": counts, **columns})
-
-
-def test_quantiles_and_distances_agree_with_the_samples() -> None:
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(-4, 1, 20_000), rng.normal(-3, 2, 20_000)
-    for share in (0.001, 0.5, 0.999):
-        found = gradients.quantile(histogram_of(x), share)
-        assert abs(found - np.quantile(x, share)) < BIN_WIDTH
-    shares = [gradients.density(histogram_of(v)) for v in (x, y)]
-    found = gradients.wasserstein(
-        *(s.set_axis(s.index - BIN_WIDTH / 2) * BIN_WIDTH for s in shares)
-    )
-    assert abs(found - stats.wasserstein_distance(x, y)) < 0.02
-    assert gradients.wasserstein(shares[0], shares[0]) < 1e-12
-
-
-def test_drift_is_small_only_where_all_ages_are_seen() -> None:
-    rng = np.random.default_rng(5)
-    frames = []
-    for scheme, center in (("staggered", lambda _: -2.5), ("synchronous", lambda t: -2.0 - t % 2)):
-        for population in range(3):
-            for step in range(8):
-                spread = 0.5 if scheme == "staggered" else 0.1
-                x = rng.normal(center(step), spread, 500)
-                columns = {"scheme": scheme, "population": population, "outer_step": step}
-                frames.append(histogram_of(x, **columns))
-    table = gradients.drifts(pd.concat(frames, ignore_index=True))
-    late = table[table["outer_step"] >= 4].groupby("scheme")["distance"].mean()
-    assert late["staggered"] < 0.1 < 0.4 < late["synchronous"]
-    assert (table["low"] <= table["distance"]).all() and (table["populations"] == 3).all()
-
-
 def test_digits_are_learned_and_held_out() -> None:
     images, labels = load_digits()
     assert images.shape == (1797, 64) and 0 <= images.min() < images.max() == 1
@@ -277,7 +240,7 @@ def smoke() -> Config:
 def test_stages_write_what_they_document(tmp_path: object) -> None:
     settings = smoke()
     for folder, source in (("one", "small_dense_short"), ("one", "digits"), ("two", "digits")):
-        record.record(settings, source, tmp_path / folder / source)
+        run_stage("record", settings, source=source, out=tmp_path / folder / source)
     for source in settings.analysis.sources:
         for name, documented in RECORDING_TABLES.items():
             table = pd.read_parquet(tmp_path / "one" / source / f"{name}.parquet")
@@ -287,7 +250,7 @@ def test_stages_write_what_they_document(tmp_path: object) -> None:
                 pd.testing.assert_frame_equal(table, again)
     table = pd.read_parquet(tmp_path / "one" / "small_dense_short" / "noise.parquet")
     assert set(table["moment"]) == set(PHASES) and (table["noise"] > 0).any()
-    drift.drift(settings, tmp_path / "drift")
+    run_stage("drift", settings, out=tmp_path / "drift")
     seen = pd.read_parquet(tmp_path / "drift" / "drift.parquet")
     assert set(seen["scheme"]) == set(RESETS)
     counts = seen.groupby(["scheme", "population"])["count"].sum()
@@ -295,7 +258,8 @@ def test_stages_write_what_they_document(tmp_path: object) -> None:
     most = sizes.agents * sizes.unroll * sizes.outer_steps * 2_700
     assert (counts > 0.1 * most).all() and (counts < most).all()
     for name in ("range", "non_iid", "noise"):
-        study(settings, name, tmp_path / "one", tmp_path / "drift", tmp_path / name)
+        places = {"recordings": tmp_path / "one", "out": tmp_path / name}
+        run_stage("study", settings, study=name, drift=tmp_path / "drift", **places)
         found = {path.suffix for path in (tmp_path / name).iterdir()}
         assert {".parquet", ".svg", ".png", ".json"} <= found
         assert json.loads((tmp_path / name / "run.json").read_text())["results"]
@@ -304,11 +268,11 @@ def test_stages_write_what_they_document(tmp_path: object) -> None:
 def test_unknown_names_are_refused(tmp_path: object) -> None:
     settings = smoke()
     with pytest.raises(L2OError, match=r"unknown source 'digit'.*digits"):
-        record.record(settings, "digit", tmp_path)
+        run_stage("record", settings, source="digit", out=tmp_path)
     with pytest.raises(L2OError, match="unknown source"):
-        identity.identity(settings, "digit", tmp_path, tmp_path)
+        run_stage("identity", settings, source="digit", out=tmp_path)
     with pytest.raises(L2OError, match="unknown study"):
-        study(settings, "rnage", tmp_path, tmp_path, tmp_path)
+        run_stage("study", settings, study="rnage", out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -22,7 +22,7 @@ from l2o.evaluation.selection import score_checkpoints
 from l2o.evaluation.sweep import best_setting
 from l2o.jobs.record import Run
 from l2o.meta.train import Member, meta_train
-from l2o.statistics.returns import CURVE_COLUMNS
+from l2o.statistics.columns.evaluation import CURVE_COLUMNS
 
 FOLDER = Path(__file__).parents[2] / "config"
 TINY = {
