@@ -4,6 +4,7 @@ Imports no jax. Wasserstein distances are exact up to the width of a bin.
 """
 
 import itertools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd

@@ -15,6 +15,7 @@ from l2o.pipeline import versions
 from l2o.pipeline.contract import job
 from l2o.pipeline.registry import get_stage, stage_names
 from l2o.pipeline.versions import Versions, code_version, digest, source_files
+from l2o.report.sections import SECTIONS
 
 REPOSITORY = Path(__file__).parents[3]
 PACKAGE = Path(l2o.__file__).parent
@@ -206,10 +207,14 @@ def test_the_code_of_a_stage_is_what_it_imports():
     assert not any(name.startswith(("report/", "meta/", "analysis/")) for name in transfer)
     assert {"statistics/columns/gradients.py", "statistics/gradients.py"} <= study
     assert not any(name.startswith(("optimizers/", "meta/", "agents/")) for name in study)
-    assert "report/style.css" in names_of("report")
+    report = names_of("report")
+    for section in SECTIONS:
+        files_of = ("__init__.py", "figures.py", "section.html.j2")
+        assert {f"report/sections/{section}/{name}" for name in files_of} <= report
+    assert any(name.endswith("style.css") for name in report)
     assert all("cli.py" not in names_of(stage) for stage in stage_names())
     # What checks a configuration is of no matter to what is made of the settings.
-    assert all("config/models.py" not in names for names in (train, transfer, study))
+    assert all("config/models.py" not in names for names in (train, transfer))
 
 
 def test_versions_of_code_are_the_same_each_time():
