@@ -27,10 +27,11 @@ test: $(ready)  ## Run the unit and workflow tests (ARGS="-k name")
 integration: $(ready)  ## Test with real Slurm, MLflow server and browser (Debian packages: .ci/packages)
 	$(bin)/pytest -rsP -n 2 --dist loadfile tests/integration $(ARGS)
 
-lint: $(ready)  ## Check style and formatting of the package and the workflow
+lint: $(ready)  ## Check style, formatting and layers of the package and the workflow
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/snakefmt --check Snakefile workflow
+	$(bin)/lint-imports --no-logo --cache-dir .cache/import-linter
 	$(bin)/snakemake --lint
 
 bench: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1  # as the workflow sets it

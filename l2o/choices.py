@@ -56,6 +56,9 @@ GYMNAX_TASKS = {
 }
 """gymnax environments, all with discrete actions, that PPO learns: their names in gymnax."""
 
+SUPERVISED_TASKS = ("digits",)
+"""Toy tasks that are no reinforcement learning."""
+
 STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""
 ROLES = ("training", "validation", "test", "supervised")

@@ -15,8 +15,8 @@ from l2o.errors import L2OError
 from l2o.jobs.failures import explain
 from l2o.jobs.interrupts import EXIT_CODE, Interrupted, end_at_once
 from l2o.pipeline.contract import Option, Stage
-from l2o.pipeline.registry import get_stage, modules_in, stage_names, word_of
 from l2o.redaction import redact_tracebacks
+from l2o.workflow.registry import get_stage, modules_in, stage_names, word_of
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 # In the order in which they run; others come after them.
@@ -136,17 +136,19 @@ def _add_stage(
         metavar="FILE" if stage.out else "DIR",
         help=stage.out_help,
     )
-    run = functools.partial(_run_stage, stage)
+    run = functools.partial(_run_stage, name, stage)
     parser.set_defaults(run=run, is_deterministic=stage.is_deterministic)
 
 
-def _run_stage(stage: Stage, args: argparse.Namespace) -> int | None:
+def _run_stage(name: str, stage: Stage, args: argparse.Namespace) -> int | None:
     """Give a stage its own settings, and where its results and those of others are."""
     names_job = [option for option in stage.options if option.names_job]
     others = [option for option in stage.options if not option.names_job]
     places: dict[str, Any] = _values(others, args) | {"out": args.out}
     if stage.resumes:
-        places["state"] = args.state or args.out / ".state"
+        from l2o.workflow.versions import code_version  # which needs ast and hashlib, slow, too
+
+        places |= {"state": args.state or args.out / ".state", "code": code_version(name)}
     from l2o.config import files  # which needs pydantic, slow to import
 
     if stage.read is not None:

@@ -1,1 +1,1 @@
-"""Stages as the workflow and the command line see them. Imports no jax."""
+"""What stages are made of: the contract, jobs, options. Imports no jax."""

@@ -101,7 +101,8 @@ class Stage(NamedTuple):
         out_help: What ``--out`` is, for people.
         is_out_required: Whether the command needs ``--out``.
         has_record: Whether a job leaves a record.
-        resumes: Whether a killed job goes on from ``--state``.
+        resumes: Whether a killed job goes on from ``--state``. ``run`` then gets ``state``, and
+            ``code``: the version of the stage's code, as nothing may go on from that of another.
         state: Where the workflow has that, below the states of a scale: a function of the parts;
             by default the folder of the results.
         is_deterministic: Whether it must have the same bits on an accelerator after a kill.
@@ -149,3 +150,16 @@ class Stage(NamedTuple):
         record = (RECORD,) if self.has_record else ()
         folder = self.folder_of(job)
         return ["/".join(filter(None, (folder, name))) for name in (*record, *names)]
+
+
+def plain_settings(value: Any) -> Any:
+    """Return settings as values of JSON."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {name: plain_settings(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_settings(item) for item in value]
+    return value

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.errors import unknown_name
-from l2o.pipeline.contract import RECORD, Input, Job, Stage, folder_option, job, name_option
+from l2o.pipeline.contract import (
+    RECORD,
+    Input,
+    Job,
+    Stage,
+    folder_option,
+    job,
+    name_option,
+    plain_settings,
+)
 from l2o.pipeline.jobs import TOY, baselines_of, levels_of
 from l2o.pipeline.options import BASELINES
 
@@ -82,7 +91,6 @@ def run(settings: Settings, out: Path, levels: Path, baselines: Path) -> None:
     """
     from l2o.files import write_table
     from l2o.jobs.record import Run
-    from l2o.pipeline.versions import plain_settings
     from l2o.statistics import effects
 
     tags = {"ablation": settings.ablation, "scale": settings.scale}

@@ -45,18 +45,22 @@ def jobs(config: Config) -> Iterator[Job]:
 
 
 def run(
-    settings: Settings, out: Path, state: Path, devices: int = 1, distributed: bool = False
+    settings: Settings,
+    out: Path,
+    state: Path,
+    code: str,
+    devices: int = 1,
+    distributed: bool = False,
 ) -> None:
     """Meta-train; see :func:`l2o.meta.train.meta_train`."""
     from l2o.meta.devices import use_devices
-    from l2o.pipeline.versions import code_version
 
     # Before gymnax is imported, which starts JAX.
     devices = use_devices(devices, distributed)
     from l2o.meta.train import Member, meta_train
 
     member = Member(settings.recipe, settings.name, settings.seed, out)
-    meta_train([member], state, {"scale": settings.scale}, code_version("meta_train"), devices)
+    meta_train([member], state, {"scale": settings.scale}, code, devices)
 
 
 STAGE = Stage(

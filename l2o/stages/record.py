@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.config.parts import Recording, ppo_training, toy_training
 from l2o.errors import unknown_name
-from l2o.pipeline.contract import Job, Stage, name_option
+from l2o.pipeline.contract import Job, Stage, name_option, plain_settings
 from l2o.pipeline.jobs import recordings
 from l2o.statistics.columns.gradients import RECORDING_TABLES
 
@@ -53,7 +53,6 @@ def run(settings: Settings, out: Path) -> None:
     from l2o.analysis.record import record
     from l2o.jobs.failures import advising, lower
     from l2o.jobs.record import Run
-    from l2o.pipeline.versions import plain_settings
 
     own = settings.recording
     tags = {"task": own.task, "source": own.source, "scale": settings.scale}

@@ -39,16 +39,14 @@ def jobs(config: Config) -> Iterator[Job]:
         yield from trainings(config, sweep)
 
 
-def run(settings: Settings, out: Path, state: Path, devices: int = 1) -> None:
+def run(settings: Settings, out: Path, state: Path, code: str, devices: int = 1) -> None:
     """Meta-train the rows; see :func:`l2o.meta.sweep.train_rows`."""
     from l2o.meta.devices import use_devices
-    from l2o.pipeline.versions import code_version
 
     use_devices(devices)  # before gymnax is imported, which starts JAX
     from l2o.meta.sweep import train_rows
 
     tags = {"scale": settings.scale, "sweep": settings.sweep}
-    code = code_version("sweep")
     train_rows(settings.rows, settings.recipe, out, state, tags, code, devices)
 
 

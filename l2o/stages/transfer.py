@@ -14,7 +14,16 @@ from l2o.config.parts import (
     ppo_grid,
     ppo_training,
 )
-from l2o.pipeline.contract import RECORD, Input, Job, Stage, folder_option, job, name_option
+from l2o.pipeline.contract import (
+    RECORD,
+    Input,
+    Job,
+    Stage,
+    folder_option,
+    job,
+    name_option,
+    plain_settings,
+)
 from l2o.pipeline.jobs import contenders_of, transfers
 from l2o.pipeline.options import RUNS, SELECTION
 
@@ -58,7 +67,13 @@ def inputs(config: Config, task: str, variant: str | None = None) -> Iterator[In
 
 
 def run(
-    settings: Settings, out: Path, state: Path, selection: Path, runs: Path, tuned: Path
+    settings: Settings,
+    out: Path,
+    state: Path,
+    code: str,
+    selection: Path,
+    runs: Path,
+    tuned: Path,
 ) -> None:
     """Train agents on a test task with every optimizer.
 
@@ -75,7 +90,6 @@ def run(
     from l2o.files import read_json, sha256, write_table
     from l2o.jobs.locks import hold
     from l2o.jobs.record import Run
-    from l2o.pipeline.versions import code_version, plain_settings
     from l2o.statistics.returns import final_returns, summarize
     from l2o.tasks.presets import preset
 
@@ -89,7 +103,7 @@ def run(
     with Run(out, stage="transfer", config=record, seed=0, tags=tags) as run:
         rates = read_json(tuned / "tuned.json")
         champion = sha256(selection / "champion.safetensors")
-        known = [code_version("transfer"), champion, plain, rates]
+        known = [code, champion, plain, rates]
         resume = Resume(state, known)
         own = find_contenders(settings.contenders, selection, runs)
         how = settings.task, settings.training, settings.seeds, settings.oracle

@@ -14,7 +14,7 @@ from l2o.config.parts import (
     ppo_grid,
     ppo_training,
 )
-from l2o.pipeline.contract import Input, Job, Stage, job
+from l2o.pipeline.contract import Input, Job, Stage, job, plain_settings
 from l2o.pipeline.jobs import contenders_of
 from l2o.pipeline.options import RUNS, SELECTION
 
@@ -57,7 +57,7 @@ def inputs(config: Config) -> Iterator[Input]:
     return contenders_of(config)
 
 
-def run(settings: Settings, out: Path, state: Path, selection: Path, runs: Path) -> None:
+def run(settings: Settings, out: Path, state: Path, code: str, selection: Path, runs: Path) -> None:
     """Choose every optimizer's learning rate on the tuning tasks.
 
     Writes ``tuning.parquet``, ``tuned.json`` and ``run.json`` in ``out``.
@@ -77,7 +77,6 @@ def run(settings: Settings, out: Path, state: Path, selection: Path, runs: Path)
     from l2o.files import sha256, write_json, write_table
     from l2o.jobs.locks import hold
     from l2o.jobs.record import Run
-    from l2o.pipeline.versions import code_version, plain_settings
 
     training, seeds = settings.training, settings.seeds
     tags = {"scale": settings.scale, "recipe": settings.contenders.selected}
@@ -85,7 +84,7 @@ def run(settings: Settings, out: Path, state: Path, selection: Path, runs: Path)
     with Run(out, stage="tune", config=plain_settings(settings), seed=0, tags=tags) as run:
         candidates = find_contenders(settings.contenders, selection, runs)
         champion = sha256(selection / "champion.safetensors")
-        resume = Resume(state, [code_version("tune"), champion, plain_settings(settings)])
+        resume = Resume(state, [code, champion, plain_settings(settings)])
         finals, zeros = [], {}
         for task in settings.tasks:
             with run.phase(task):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from l2o.config import files
 from l2o.config.models import Config
 from l2o.pipeline.contract import Job
-from l2o.pipeline.registry import command_of, get_stage, output_files, stage_names
+from l2o.workflow.registry import command_of, get_stage, output_files, stage_names
 
 _REPOSITORY = Path(__file__).parents[2]
 _RESULTS = "results/smoke"

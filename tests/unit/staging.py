@@ -3,7 +3,7 @@
 from typing import Any
 
 from l2o.config.models import Config
-from l2o.pipeline.registry import get_stage
+from l2o.workflow.registry import get_stage
 
 
 def run_stage(name: str, config: Config, **arguments: Any) -> int | None:
@@ -11,4 +11,5 @@ def run_stage(name: str, config: Config, **arguments: Any) -> int | None:
     stage = get_stage(name)
     parts = {option.name for option in stage.options if option.names_job}
     named = {key: arguments.pop(key) for key in list(arguments) if key in parts}
-    return stage.run(stage.settings(config, **named), **arguments)
+    code = {"code": "the same"} if stage.resumes else {}
+    return stage.run(stage.settings(config, **named), **arguments, **code)

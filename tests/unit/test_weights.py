@@ -377,7 +377,7 @@ def test_import_and_every_help_leave_jax_alone(tmp_path):
 import sys
 import l2o
 assert set(dir(l2o)) >= {"load", "make_optimizer"}
-import l2o.pipeline.versions
+import l2o.workflow.versions
 from l2o.cli import main
 for argv in ([], *([name] for name in sys.argv[1:])):
     try:

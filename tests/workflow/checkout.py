@@ -12,7 +12,7 @@ import yaml
 from forked import snakemake
 
 from l2o.pipeline.contract import RECORD
-from l2o.pipeline.registry import get_stage, stage_names, word_of
+from l2o.workflow.registry import get_stage, stage_names, word_of
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from checkout import REPOSITORY, Checkout
 
 from l2o import cli
 from l2o.config import files
-from l2o.pipeline.registry import (
+from l2o.workflow.registry import (
     command_of,
     get_stage,
     input_files,

@@ -9,8 +9,8 @@ from l2o.config.sweeps import read_sweep
 from l2o.errors import L2OError
 from l2o.pipeline import jobs
 from l2o.pipeline.contract import job
-from l2o.pipeline.registry import input_files, output_files
-from l2o.pipeline.versions import Versions
+from l2o.workflow.registry import input_files, output_files
+from l2o.workflow.versions import Versions
 
 try:
     CFG = l2o_config.build(config)

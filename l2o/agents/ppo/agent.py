@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from brax.training.acme import running_statistics, specs
 
-from l2o.agents.ppo.loss import Rollout, ppo_loss
+from l2o.agents.ppo.loss import Rollout, clip_networks, ppo_loss
 from l2o.agents.ppo.networks import Categorical, PPONetworks, PPOParams, TanhNormal, make_networks
 from l2o.agents.vectorize import count_parameters, ravel, unravel_like
 from l2o.choices import TRUNCATIONS
@@ -211,12 +211,9 @@ class PPO:
         if normalizer is not None:
             normalizer = running_statistics.update(normalizer, data.observation)
         key_noise, key = jax.random.split(key)
-        data = data._replace(
-            observation=self.normalize(data.observation, normalizer),
-            last_observation=self.normalize(data.last_observation, normalizer),
-            # Drawn once for all epochs: for every minibatch it would be a fifth of the work.
-            noise=self.networks.distribution.noise(key_noise, data.reward.shape),
-        )
+        data = self._prepare(data, normalizer, key_noise)
+
+        policy_size = count_parameters(self.shapes.policy)
 
         def loss(params: jax.Array, batch: Rollout) -> jax.Array:
             return ppo_loss(self.unravel(params), batch, self.networks, self.settings)
@@ -225,7 +222,7 @@ class PPO:
             (params, opt_state), (chosen, given) = carry, now
             batch = data.take(chosen)
             value, gradient = jax.value_and_grad(loss)(params, batch)
-            gradient = self._clip(gradient)
+            gradient = clip_networks(gradient, policy_size, self.settings.max_grad_norm)
             if "activations" in reads:
                 units = self.networks.activations(self.unravel(params), batch.observation)
                 given = given | {"activations": units}
@@ -244,6 +241,15 @@ class PPO:
         (params, opt_state), _ = jax.lax.scan(epoch, (params, opt_state), epochs)
         return params, opt_state, normalizer
 
+    def _prepare(self, data: Rollout, normalizer: Tree, key: jax.Array) -> Rollout:
+        """Return a rollout as the loss sees it."""
+        return data._replace(
+            observation=self.normalize(data.observation, normalizer),
+            last_observation=self.normalize(data.last_observation, normalizer),
+            # Drawn once for all epochs: for every minibatch it would be a fifth of the work.
+            noise=self.networks.distribution.noise(key, data.reward.shape),
+        )
+
     def _given(self, reads: Collection[str], key: jax.Array) -> dict[str, jax.Array]:
         """Return what an optimizer reads beside the batch, leaves ``[epochs, minibatches]``."""
         shape = self.settings.epochs, self.settings.minibatches
@@ -254,18 +260,6 @@ class PPO:
         if "key" in reads:
             given["key"] = jax.random.split(noise_key(key), shape)
         return given
-
-    def _clip(self, gradient: jax.Array) -> jax.Array:
-        """Scale either network's part of a flat gradient down to the largest norm allowed."""
-        if self.settings.max_grad_norm is None:
-            return gradient
-        policy = count_parameters(self.shapes.policy)
-
-        def scaled(part: jax.Array) -> jax.Array:
-            norm = jnp.linalg.norm(part)
-            return part * jnp.minimum(1.0, self.settings.max_grad_norm / (norm + 1e-6))
-
-        return jnp.concatenate([scaled(gradient[:policy]), scaled(gradient[policy:])])
 
     def evaluate(
         self,

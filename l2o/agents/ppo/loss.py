@@ -114,3 +114,21 @@ def ppo_loss(
     value_error = 0.5 * jnp.mean(jnp.square(targets - values))
     entropy = jnp.mean(distribution.entropy(logits, rollout.noise))
     return settings.value_weight * value_error - surrogate - settings.entropy_weight * entropy
+
+
+def clip_networks(gradient: jax.Array, policy_size: int, largest: float | None) -> jax.Array:
+    """Scale either network's part of a flat gradient down to the largest norm allowed.
+
+    Args:
+        gradient: ``[P]``, the policy's parameters first.
+        policy_size: How many those are.
+        largest: Global norm; none leaves the gradient alone.
+    """
+    if largest is None:
+        return gradient
+
+    def scaled(part: jax.Array) -> jax.Array:
+        norm = jnp.linalg.norm(part)
+        return part * jnp.minimum(1.0, largest / (norm + 1e-6))
+
+    return jnp.concatenate([scaled(gradient[:policy_size]), scaled(gradient[policy_size:])])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from l2o.environments import digits
+from l2o.choices import SUPERVISED_TASKS
 from l2o.report.claims import Claim, Group, Measured, exactly
 from l2o.report.results import Results
 from l2o.report.sections.gradients.tables import accuracies
@@ -25,7 +25,7 @@ def _measured(row: pd.Series, value: str) -> Measured:
 def _sources(results: Results) -> tuple[list[str], list[str]]:
     """Return the recorded sources of RL, and of supervised learning."""
     sources = results.config.analysis.sources
-    is_rl = {name: source.task != digits.NAME for name, source in sources.items()}
+    is_rl = {name: source.task not in SUPERVISED_TASKS for name, source in sources.items()}
     return [n for n, rl in is_rl.items() if rl], [n for n, rl in is_rl.items() if not rl]
 
 

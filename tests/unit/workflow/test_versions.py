@@ -11,11 +11,11 @@ import pytest
 import l2o
 from l2o import stages
 from l2o.config import files
-from l2o.pipeline import versions
 from l2o.pipeline.contract import job
-from l2o.pipeline.registry import get_stage, stage_names
-from l2o.pipeline.versions import Versions, code_version, digest, source_files
 from l2o.report.sections import SECTIONS
+from l2o.workflow import versions
+from l2o.workflow.registry import get_stage, stage_names
+from l2o.workflow.versions import Versions, code_version, digest, source_files
 
 REPOSITORY = Path(__file__).parents[3]
 PACKAGE = Path(l2o.__file__).parent
@@ -291,7 +291,8 @@ def test_what_a_stage_really_imports_is_in_its_code(stage, tmp_path):
     code_of = set(source_files(f"l2o.stages.{stage}"))
     # The command line itself, and what reads and checks the configuration.
     beside = {PACKAGE / "cli.py", PACKAGE / "jobs/failures.py", PACKAGE / "jobs/interrupts.py"}
-    beside |= {PACKAGE / "pipeline/registry.py", PACKAGE / "tools/__init__.py"}
+    beside |= {PACKAGE / "tools/__init__.py"}
+    beside |= set((PACKAGE / "workflow").glob("*.py"))
     beside |= set((PACKAGE / "config").glob("*.py"))
     assert imported - code_of - beside == set()
 
@@ -300,8 +301,8 @@ def test_an_edit_changes_the_code_of_those_that_import_it(tmp_path):
     """In a copy of the package, file by file."""
     shutil.copytree(PACKAGE, tmp_path / "l2o")
     code = (
-        "from l2o.pipeline.versions import code_version\n"
-        "from l2o.pipeline.registry import stage_names\n"
+        "from l2o.workflow.versions import code_version\n"
+        "from l2o.workflow.registry import stage_names\n"
         "import json; print(json.dumps({name: code_version(name) for name in stage_names()}))"
     )
 

@@ -11,13 +11,13 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l2o import stages
-from l2o.pipeline.contract import Job
-from l2o.pipeline.registry import get_stage
+from l2o.pipeline.contract import Job, plain_settings
+from l2o.workflow.registry import get_stage
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
@@ -62,19 +62,6 @@ def digest(value: object) -> str:
     """Return a digest of settings."""
     text = json.dumps(plain_settings(value), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def plain_settings(value: Any) -> Any:
-    """Return settings as values of JSON."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {name: plain_settings(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_settings(item) for item in value]
-    return value
 
 
 @functools.cache

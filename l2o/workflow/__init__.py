@@ -1,0 +1,1 @@
+"""Stages as the Snakefile and the command line see them. Imports no jax."""
