@@ -116,3 +116,10 @@ def play(
         lambda carry: jnp.any(carry[1][3] > 0), chunk, (0, start)
     )
     return total, length
+
+
+def random_actions(env: BatchedEnv, key: jax.Array, number: int) -> jax.Array:
+    """Draw actions uniformly: int32 ``[number]``, or float32 ``[number, size]`` in [-1, 1]."""
+    if env.discrete:
+        return jax.random.randint(key, (number,), 0, env.action_size)
+    return jax.random.uniform(key, (number, env.action_size), minval=-1.0, maxval=1.0)

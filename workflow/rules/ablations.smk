@@ -12,7 +12,7 @@ rule level:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        runs=f"{RESULTS}/meta_train",
+        runs=get_folder("meta_train"),
         version=get_version("level"),
     message:
         "Evaluating {wildcards.recipe} on {wildcards.where}"
@@ -38,8 +38,8 @@ rule ablate:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
-        levels=f"{RESULTS}/levels",
-        baselines=f"{RESULTS}/baselines",
+        levels=get_folder("levels"),
+        baselines=get_folder("baselines"),
         version=get_version("ablate"),
     message:
         "Ablation {wildcards.ablation}"

@@ -62,8 +62,8 @@ rule study:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
-        recordings=f"{RESULTS}/analysis/recordings",
-        drift=f"{RESULTS}/analysis/drift",
+        recordings=get_folder("analysis/recordings"),
+        drift=get_folder("analysis/drift"),
         version=get_version("study"),
     message:
         "Study of gradients: {wildcards.study}"
@@ -87,7 +87,7 @@ rule identity:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
-        recordings=f"{RESULTS}/analysis/recordings",
+        recordings=get_folder("analysis/recordings"),
         version=get_version("identity"),
     message:
         "Networks learn to reproduce the gradients of {wildcards.source}"

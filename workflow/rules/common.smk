@@ -63,6 +63,11 @@ def get_version(stage, **parts):
     return lambda wildcards: VERSIONS.version(job(stage, **wildcards, **parts))
 
 
+def get_folder(name):
+    """Where the jobs of an earlier stage have their folders."""
+    return lambda wildcards: f"{RESULTS}/{name}"
+
+
 def get_results(wanted):
     """What some jobs make first: their record."""
     return [output_files(CFG, one, RESULTS)[0] for one in wanted]

@@ -17,8 +17,8 @@ rule select:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        runs=f"{RESULTS}/meta_train",
-        baselines=f"{RESULTS}/baselines",
+        runs=get_folder("meta_train"),
+        baselines=get_folder("baselines"),
         version=get_version("select"),
     message:
         "Choosing a checkpoint on the validation tasks"

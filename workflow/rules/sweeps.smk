@@ -20,7 +20,7 @@ for SWEEP in CFG.sweeps:
             params:
                 sweep=SWEEP,
                 devices=CFG.sweeps[SWEEP].devices,
-                out=f"{RESULTS}/sweeps/{SWEEP}",
+                out=get_folder(f"sweeps/{SWEEP}"),
                 # Not an output: Snakemake would delete what a killed job resumes from.
                 state=f"{RESULTS}/.state/sweeps/{SWEEP}",
                 version=get_version("sweep", sweep=SWEEP),
@@ -47,7 +47,7 @@ rule sweep:
     resources:
         mem_mb=get_memory(8000),
     params:
-        out=f"{RESULTS}/sweeps/{{sweep}}",
+        out=lambda wildcards: f"{RESULTS}/sweeps/{wildcards.sweep}",
         state=f"{RESULTS}/.state/sweeps/{{sweep}}/{{row}}",
         version=get_version("sweep"),
     message:
@@ -72,7 +72,7 @@ rule score_sweep:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        baselines=f"{RESULTS}/baselines",
+        baselines=get_folder("baselines"),
         version=get_version("score_sweep"),
     message:
         "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"

@@ -14,8 +14,8 @@ rule tune:
         mem_mb=get_memory(8000),
     params:
         out=subpath(output.run, parent=True),
-        selection=f"{RESULTS}/select",
-        runs=f"{RESULTS}/meta_train",
+        selection=get_folder("select"),
+        runs=get_folder("meta_train"),
         # Not an output: Snakemake would delete what a killed job resumes from.
         state=f"{RESULTS}/.state/tune",
         version=get_version("tune"),
@@ -44,9 +44,9 @@ rule transfer:
         mem_mb=get_memory(8000),
     params:
         out=subpath(output.run, parent=True),
-        selection=f"{RESULTS}/select",
-        runs=f"{RESULTS}/meta_train",
-        tuned=f"{RESULTS}/tune",
+        selection=get_folder("select"),
+        runs=get_folder("meta_train"),
+        tuned=get_folder("tune"),
         state=f"{RESULTS}/.state/transfer/{{task}}",
         variant=[],
         version=get_version("transfer"),
@@ -69,9 +69,9 @@ use rule transfer as transfer_variant with:
         f"{RESULTS}/logs/transfer_variants/{{task}}/{{variant}}.log",
     params:
         out=subpath(output.run, parent=True),
-        selection=f"{RESULTS}/select",
-        runs=f"{RESULTS}/meta_train",
-        tuned=f"{RESULTS}/tune",
+        selection=get_folder("select"),
+        runs=get_folder("meta_train"),
+        tuned=get_folder("tune"),
         state=f"{RESULTS}/.state/transfer_variants/{{task}}/{{variant}}",
         variant=lambda wildcards: ["--variant", wildcards.variant],
         version=get_version("transfer"),
@@ -128,7 +128,7 @@ rule transfer_summary:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
-        transfer=f"{RESULTS}/transfer",
+        transfer=get_folder("transfer"),
         version=get_version("transfer_summary"),
     message:
         "Aggregating the test tasks"

@@ -20,7 +20,7 @@ from l2o.agents.ppo.networks import Categorical, PPONetworks, PPOParams, TanhNor
 from l2o.agents.vectorize import count_parameters, ravel, unravel_like
 from l2o.choices import TRUNCATIONS
 from l2o.config.ppo import PPOSettings
-from l2o.environments.batched import BatchedEnv, EnvState, play, raw_keys
+from l2o.environments.batched import BatchedEnv, EnvState, play, random_actions, raw_keys
 from l2o.errors import ConfigError, unknown_name
 from l2o.seeding import noise_key
 
@@ -294,12 +294,6 @@ class PPO:
                 action = distribution.postprocess(distribution.sample(logits, key))
             if random is None:
                 return action
-            return jnp.where(random, self._random_actions(key, episodes), action)
+            return jnp.where(random, random_actions(self.env, key, episodes), action)
 
         return play(self.env, act, key, episodes)
-
-    def _random_actions(self, key: jax.Array, number: int) -> jax.Array:
-        size = self.env.action_size
-        if self.env.discrete:
-            return jax.random.randint(key, (number,), 0, size)
-        return jax.random.uniform(key, (number, size), minval=-1.0, maxval=1.0)

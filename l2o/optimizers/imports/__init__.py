@@ -1,10 +1,9 @@
 """Weights of reference implementations, imported as meta-parameters.
 
-Every source is a module here with a table ``CONVERSIONS``, from an optimizer's name to a
+Every source is a module with a table ``CONVERSIONS``, from an optimizer's name to a
 :class:`~l2o.optimizers.imports.conversion.Conversion`.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +12,19 @@ import numpy as np
 
 from l2o.errors import CheckpointError, unknown_name
 from l2o.optimizers.base import LearnedOptimizer
+from l2o.optimizers.imports import learned_optimization, optim4rl
+from l2o.optimizers.imports import open as open_
 from l2o.optimizers.imports.conversion import Arrays, Conversion
 from l2o.optimizers.parts.paths import named_leaves
 from l2o.optimizers.registry import make_optimizer
 from l2o.optimizers.weights import misfits
 
 Tree = Any
-_SOURCES = ("learned_optimization", "open", "optim4rl")
+_SOURCES: dict[str, Mapping[str, Conversion]] = {
+    "learned_optimization": learned_optimization.CONVERSIONS,
+    "open": open_.CONVERSIONS,
+    "optim4rl": optim4rl.CONVERSIONS,
+}
 
 
 def list_sources() -> list[str]:
@@ -82,7 +87,7 @@ def import_optimizer(
 def _table(source: str) -> Mapping[str, Conversion]:
     if source not in _SOURCES:
         raise unknown_name("source of weights", source, _SOURCES)
-    return importlib.import_module(f"{__name__}.{source}").CONVERSIONS
+    return _SOURCES[source]
 
 
 def _conversion(source: str, name: str) -> Conversion:
