@@ -80,7 +80,7 @@ class Job:
     def name(self) -> str:
         """What people call the job: what it is about, then its stage."""
         tags = self.record["tags"]
-        names = ("recipe", "optimizer", "sweep", "study", "source", "task")
+        names = ("recipe", "ablation", "optimizer", "sweep", "study", "source", "task", "variant")
         if self.record["stage"] == "meta_train":
             names = ("recipe", "sweep")
         parts = [str(tags[name]) for name in names if tags.get(name)]
