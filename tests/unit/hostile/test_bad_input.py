@@ -11,12 +11,13 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from l2o.cli import build_parser, main
 from l2o.config import files as config
 from l2o.errors import ConfigError
 
-FOLDER = Path(__file__).parents[2] / "config"
+FOLDER = ROOT / "config"
 EXAMPLES = 150
 drill = settings(
     max_examples=EXAMPLES,

@@ -1,16 +1,16 @@
 import json
 import os
-from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 
 from l2o.cli import main
 from l2o.config import files as config
 from l2o.config import keys as config_keys
 from l2o.errors import ConfigError, L2OError
 
-FOLDER = Path(__file__).parents[2] / "config"
+FOLDER = ROOT / "config"
 SCALES = ("smoke", "quick", "paper")
 
 
