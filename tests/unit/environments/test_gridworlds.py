@@ -14,6 +14,8 @@ from places import DATA
 from l2o.environments.gridworld_base import register
 from l2o.environments.gridworlds import SPECS, Gridworld, State
 
+pytestmark = pytest.mark.long
+
 STATS = json.loads((DATA / "gridworld_stats.json").read_text())
 GYMNAX_NAMES = {name: name for name in SPECS} | {"catch": "Catch-bsuite"}
 ENV = Gridworld(SPECS["small_dense_short"])

@@ -17,6 +17,8 @@ from l2o.cli import build_parser, main
 from l2o.config import files as config
 from l2o.errors import ConfigError
 
+pytestmark = pytest.mark.long
+
 FOLDER = ROOT / "config"
 EXAMPLES = 150
 drill = settings(

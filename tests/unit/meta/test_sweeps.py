@@ -24,6 +24,8 @@ from l2o.jobs.record import Run
 from l2o.meta.train import Member, meta_train
 from l2o.statistics.columns.evaluation import CURVE_COLUMNS
 
+pytestmark = pytest.mark.long
+
 FOLDER = ROOT / "config"
 TINY = {
     "optimizer": {"name": "linear"},

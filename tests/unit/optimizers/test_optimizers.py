@@ -26,6 +26,8 @@ from l2o.optimizers.classical import bank, classical, list_classical
 from l2o.optimizers.parts import processing
 from l2o.optimizers.parts.recurrent import gru, mlp
 
+pytestmark = pytest.mark.long
+
 COMPLETE = REFERENCE / "golden"
 RATE = 0.003
 REFERENCES = {

@@ -35,6 +35,8 @@ from l2o.tasks.ppo_tasks import make_ppo
 from l2o.tasks.presets import PRESETS, preset
 from l2o.tasks.registry import list_tasks
 
+pytestmark = pytest.mark.long
+
 SMALL = PPOSettings(
     env_steps=10_000,
     environments=16,
