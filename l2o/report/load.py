@@ -9,7 +9,7 @@ import pandas as pd
 from l2o.config.models import Config
 from l2o.errors import ResultsError
 from l2o.files import read_json, read_table
-from l2o.jobs.reading import Job, find_jobs
+from l2o.jobs.reading import JobRecord, find_jobs
 from l2o.jobs.record import RECORD
 from l2o.report.results import (
     AblationResults,
@@ -215,7 +215,7 @@ def _read_rows(path: Path, columns: Any) -> pd.DataFrame:
     return table
 
 
-def _read_jobs(folder: Path) -> list[Job]:
+def _read_jobs(folder: Path) -> list[JobRecord]:
     errors: list[str] = []
     jobs = find_jobs(folder, errors)
     if errors:
