@@ -319,7 +319,7 @@ class TestSweep:
 
     @pytest.mark.parametrize(
         ("settings", "training"),
-        [(True, {"sweep_rows_meta_learning_rate": 1}), (False, {"sweep": 6})],
+        [(True, {"train_sweep_meta_learning_rate": 1}), (False, {"sweep": 6})],
         indirect=["settings"],
     )
     def test_jobs(self, checkout, settings, training):
@@ -353,7 +353,7 @@ class TestSweep:
         assert checkout.planned(*target) == {}
         with (checkout.folder / "config/sweeps/meta_learning_rate.tsv").open("a") as table:
             table.write("0.03\t0\n")
-        training = {"sweep_rows_meta_learning_rate" if once else "sweep": 1}
+        training = {"train_sweep_meta_learning_rate" if once else "sweep": 1}
         others = {"score_sweep": 1, "sweep_meta_learning_rate": 1}
         assert checkout.planned(*target) == training | others | {"total": 3}
 

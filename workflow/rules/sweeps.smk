@@ -4,7 +4,7 @@ for SWEEP in CFG.sweeps:
 
         rule:
             name:
-                f"sweep_rows_{SWEEP}"
+                f"train_sweep_{SWEEP}"  # no sweep can be called so that names collide
             input:
                 get_inputs("sweep", sweep=SWEEP),
                 config=ancient(CONFIG),
