@@ -1,4 +1,4 @@
-"""Every configuration key, as the table in ``config/README.md``."""
+"""Every key of the configuration, as a table."""
 
 import types
 import typing
@@ -9,36 +9,12 @@ import pydantic
 
 from l2o.config.models import Config
 
-HEADER = """# Configuration
-
-`config.yaml` is what a user edits; `scales/<scale>.yaml` holds the budgets. Any key of a scale file
-may be set in `config.yaml` or on the command line
-(`snakemake --cores all --config scale=smoke`, `--configfile mine.yaml`), and wins there.
-Lists are replaced whole, mappings are merged key by key.
-
-Two keys exist only in these files: `recipe` (defaults of every entry of `recipes`), and a recipe's
-own entry, which needs to say only what differs. To add a scale, add `scales/<name>.yaml` and set
-`scale: <name>`; to add an ablation, add its recipes and an entry under `ablations`, then run
-`snakemake --cores all ablations`.
-
-A sweep is a table of runs that differ from one recipe in what its columns say, as
-`sweeps/meta_learning_rate.tsv` does; `snakemake --cores all sweep_<name>` trains and scores them.
-Rows that differ in `seed` alone are one setting, and settings are ranked by their mean over seeds.
-
-Meta-training, validation and test tasks must be disjoint; a configuration in which they are not, an
-unknown key or a value out of range ends with one message and exit code 2 before any job starts.
-`l2o config --scale paper` prints a resolved configuration.
-
-This table is written by `l2o config --keys`.
-
-| key | type | default | meaning |
-|---|---|---|---|
-"""
+HEAD = "| key | type | default | meaning |\n|---|---|---|---|\n"
 
 
 def describe() -> str:
-    """Return ``config/README.md``: introduction and one row per key."""
-    return HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows(Config, ""))
+    """Return the table at the end of ``config/README.md``: a row for every key."""
+    return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in _rows(Config, ""))
 
 
 def _rows(model: type[pydantic.BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:

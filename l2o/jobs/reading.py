@@ -42,7 +42,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class JobRecord:
     """A directory with the record of a job that ended or, half as long, of one that runs.
 
     Attributes:
@@ -80,7 +80,7 @@ class Job:
     def name(self) -> str:
         """What people call the job: what it is about, then its stage."""
         tags = self.record["tags"]
-        names = ("recipe", "optimizer", "sweep", "study", "source", "task")
+        names = ("recipe", "ablation", "optimizer", "sweep", "study", "source", "task", "variant")
         if self.record["stage"] == "meta_train":
             names = ("recipe", "sweep")
         parts = [str(tags[name]) for name in names if tags.get(name)]
@@ -143,7 +143,7 @@ class Job:
         )
 
 
-def find_jobs(root: Path, errors: list[str]) -> list[Job]:
+def find_jobs(root: Path, errors: list[str]) -> list[JobRecord]:
     """Find every ended job below ``root``, oldest first.
 
     Args:
@@ -163,14 +163,14 @@ def find_jobs(root: Path, errors: list[str]) -> list[Job]:
     return sorted(jobs, key=lambda job: (job.start_ms, job.key))
 
 
-def _read_job(root: Path, path: Path) -> Job:
+def _read_job(root: Path, path: Path) -> JobRecord:
     record = read_json(path)
     lacks = [name for name in _REQUIRED if not isinstance(record, dict) or name not in record]
     if lacks:
         raise ResultsError(f"{path}: not the record of a job (it lacks {', '.join(lacks)}).")
     directory = path.parent
     old_key = f"{directory.relative_to(root).as_posix()}@{record['started']}"
-    return Job(directory, record.get("run_key") or old_key, record)
+    return JobRecord(directory, record.get("run_key") or old_key, record)
 
 
 def line_points(line: Mapping[str, Any], prefix: str = "") -> Iterator[Point]:

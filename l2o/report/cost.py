@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from l2o.jobs.reading import Job
+from l2o.jobs.reading import JobRecord
 from l2o.report.text import NOTHING, TIMES, count, duration, memory
 
 PHASES = ("import", "compile", "run")
@@ -55,12 +55,12 @@ class Cost:
         return ", ".join(f"{phase} {share:.0f}%" for phase, share in self.shares)
 
 
-def of_jobs(jobs: Iterable[Job]) -> list[Cost]:
+def of_jobs(jobs: Iterable[JobRecord]) -> list[Cost]:
     """Return the cost of every job, in the order in which they started."""
     return [dataclasses.replace(_of_job(job), url=job.mlflow_url()) for job in jobs]
 
 
-def by_stage(jobs: Iterable[Job]) -> list[Cost]:
+def by_stage(jobs: Iterable[JobRecord]) -> list[Cost]:
     """Return what each stage cost, in the order in which they started, and the total at the end."""
     stages: dict[str, list[Cost]] = {}
     for job in jobs:
@@ -70,7 +70,7 @@ def by_stage(jobs: Iterable[Job]) -> list[Cost]:
     return [*costs, _add(f"total ({count(len(everything), 'job')})", everything)]
 
 
-def of_meta_training(jobs: Iterable[Job]) -> dict[str, float]:
+def of_meta_training(jobs: Iterable[JobRecord]) -> dict[str, float]:
     """Return the seconds of one meta-training, compilation included, mean over seeds by recipe."""
     found: dict[str, list[float]] = {}
     for job in jobs:
@@ -80,7 +80,7 @@ def of_meta_training(jobs: Iterable[Job]) -> dict[str, float]:
     return {recipe: sum(seconds) / len(seconds) for recipe, seconds in found.items()}
 
 
-def _of_job(job: Job) -> Cost:
+def _of_job(job: JobRecord) -> Cost:
     timings = {name: float(value) for name, value in job.record["timings"].items()}
     # The folder of the job, which is also the name of its target.
     name = job.key.partition("@")[0]
@@ -102,7 +102,7 @@ def _add(name: str, costs: list[Cost]) -> Cost:
     )
 
 
-def environment(jobs: Iterable[Job]) -> list[tuple[str, str]]:
+def environment(jobs: Iterable[JobRecord]) -> list[tuple[str, str]]:
     """Return the facts that the numbers depend on; jobs that disagree are all named."""
     records = [job.record for job in jobs]
     packages = {name for record in records for name in record.get("versions") or {}}
@@ -119,7 +119,7 @@ def environment(jobs: Iterable[Job]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value != NOTHING]
 
 
-def commits(jobs: Iterable[Job]) -> str:
+def commits(jobs: Iterable[JobRecord]) -> str:
     """Return the commit, or the commits, that the jobs ran."""
     found = _values(_commit(job.record) for job in jobs)
     return "not recorded" if found == NOTHING else found

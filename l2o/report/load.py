@@ -9,7 +9,7 @@ import pandas as pd
 from l2o.config.models import Config
 from l2o.errors import ResultsError
 from l2o.files import read_json, read_table
-from l2o.jobs.reading import Job, find_jobs
+from l2o.jobs.reading import JobRecord, find_jobs
 from l2o.jobs.record import RECORD
 from l2o.report.results import (
     AblationResults,
@@ -106,13 +106,15 @@ class _Absent:
         Args:
             stage: Folder of them all.
             names: Of the jobs.
-            expected: Those that a whole run has; by default all.
+            expected: Those that a whole run has; by default all. Of the others, one that has not
+                ended may be at work: it was not run yet.
         """
         for name in names:
             path = self._folder / stage / name
-            if path.is_dir() and any(path.iterdir()):
+            is_expected = expected is None or name in expected
+            if (path / RECORD).is_file() or (is_expected and path.is_dir() and any(path.iterdir())):
                 yield name, path
-            elif expected is None or name in expected:
+            elif is_expected:
                 self.names.append(path.relative_to(self._folder).as_posix())
 
 
@@ -184,17 +186,17 @@ def _read_ablation(folder: Path, settings: Config, name: str) -> AblationResults
 def _read_gradients(folder: Path, settings: Config) -> Gradients:
     """Read the studies that were made; none of them is part of a whole run."""
     absent, tables = _Absent(folder), {}
-    for study, path in absent.present("", STUDY_TABLES):
+    for study, path in absent.present("", STUDY_TABLES, expected=()):
         for name, columns in STUDY_TABLES[study].items():
             tables[name] = _read_rows(path / f"{name}.parquet", columns)
     sources = settings.analysis.sources if tables else ()
     recordings = [
         _read_rows(path / "histograms.parquet", HISTOGRAM_COLUMNS)
-        for _, path in absent.present("recordings", sources)
+        for _, path in absent.present("recordings", sources, expected=())
     ]
     identity = [
         _read_rows(path / "identity.parquet", IDENTITY_COLUMNS)
-        for _, path in absent.present("identity", settings.analysis.identity.sources)
+        for _, path in absent.present("identity", settings.analysis.identity.sources, expected=())
     ]
     return Gradients(
         tables,
@@ -213,7 +215,7 @@ def _read_rows(path: Path, columns: Any) -> pd.DataFrame:
     return table
 
 
-def _read_jobs(folder: Path) -> list[Job]:
+def _read_jobs(folder: Path) -> list[JobRecord]:
     errors: list[str] = []
     jobs = find_jobs(folder, errors)
     if errors:

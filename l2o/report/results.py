@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from l2o.config.models import Config
-from l2o.jobs.reading import Job
+from l2o.jobs.reading import JobRecord
 from l2o.statistics.bootstrap import MIN_SEEDS
 
 
@@ -128,7 +128,7 @@ class Results:
     summary: TransferSummary | None
     ablations: dict[str, AblationResults]
     gradients: Gradients
-    jobs: list[Job]
+    jobs: list[JobRecord]
     missing: list[str]
 
     def toy_curves(self, task: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from l2o.errors import ResultsError
 from l2o.jobs.history import SYSTEM, read_history
 from l2o.jobs.locks import one_at_a_time
-from l2o.jobs.reading import PREFIXES, Job, Point, find_jobs
+from l2o.jobs.reading import PREFIXES, JobRecord, Point, find_jobs
 from l2o.redaction import redact
 from l2o.tracking.description import ablations_of
 from l2o.tracking.inputs import inputs_of
@@ -121,7 +121,7 @@ class _Delivery:
             elif INVOCATION_TAG in tags and is_active:
                 self._add_parent(run)
 
-    def run(self, jobs: list[Job]) -> None:
+    def run(self, jobs: list[JobRecord]) -> None:
         """Deliver the jobs, oldest first; one that fails does not keep the others back."""
         for job in jobs:
             try:
@@ -135,7 +135,7 @@ class _Delivery:
             if ends and (parent.info.end_time or 0) < max(ends):
                 self._client.set_terminated(parent.info.run_id, "FINISHED", max(ends))
 
-    def _deliver(self, job: Job) -> None:
+    def _deliver(self, job: JobRecord) -> None:
         run = self._children.get(job.key)
         if job.key in self._seen:  # a copy of its directory
             self._report.unchanged += 1
@@ -163,11 +163,11 @@ class _Delivery:
         self._close(job, run)
         self._report.delivered += 1
 
-    def _create(self, job: Job) -> "MlflowRun":
+    def _create(self, job: JobRecord) -> "MlflowRun":
         tags = job.labels() | {RUN_KEY_TAG: job.key} | self._parent_tags(job)
         return self._client.create_run(self._experiment, job.start_ms, tags, job.name)
 
-    def _parent_tags(self, job: Job) -> dict[str, str]:
+    def _parent_tags(self, job: JobRecord) -> dict[str, str]:
         if not job.invocation:
             return {}
         if job.invocation not in self._parents:
@@ -175,7 +175,7 @@ class _Delivery:
         parent = self._parents[job.invocation]
         return {INVOCATION_TAG: job.invocation, PARENT_TAG: parent.info.run_id}
 
-    def _create_parent(self, first: Job) -> "MlflowRun":
+    def _create_parent(self, first: JobRecord) -> "MlflowRun":
         name, tags = parent_of(first)
         return self._client.create_run(self._experiment, first.start_ms, tags, name)
 
@@ -194,10 +194,10 @@ class _Delivery:
         self._client.set_tag(run.info.run_id, RUN_KEY_TAG, key)
         self._client.delete_run(run.info.run_id)
 
-    def _note(self, job: Job, run: "MlflowRun") -> None:
+    def _note(self, job: JobRecord, run: "MlflowRun") -> None:
         note_run(job, self._report.uri, run.info.experiment_id, run.info.run_id)
 
-    def _log_labels(self, job: Job, run: "MlflowRun") -> None:
+    def _log_labels(self, job: JobRecord, run: "MlflowRun") -> None:
         """Set the tags that a run, made while its job was running, lacks."""
         from mlflow.entities import RunTag
 
@@ -207,7 +207,7 @@ class _Delivery:
         if fresh:
             self._client.log_batch(run.info.run_id, tags=fresh, synchronous=True)
 
-    def _log_params(self, job: Job, run: "MlflowRun") -> None:
+    def _log_params(self, job: JobRecord, run: "MlflowRun") -> None:
         from mlflow.entities import Param
 
         known = run.data.params
@@ -229,21 +229,21 @@ class _Delivery:
             self._client.log_batch(run.info.run_id, metrics=batch, synchronous=True)
             self._report.points += len(batch)
 
-    def _close(self, job: Job, run: "MlflowRun") -> None:
+    def _close(self, job: JobRecord, run: "MlflowRun") -> None:
         status = "FINISHED" if job.finished else "FAILED"
         self._client.set_terminated(run.info.run_id, status, job.end_ms)
         if DELIVERY_TAG in run.data.tags:
             self._client.set_tag(run.info.run_id, DELIVERY_TAG, COMPLETE)
 
 
-def parent_of(first: Job) -> tuple[str, dict[str, str]]:
+def parent_of(first: JobRecord) -> tuple[str, dict[str, str]]:
     """Return the name and the tags of the run of a pipeline invocation, by its first job."""
     scale = first.record["tags"].get("scale", "pipeline")
     name = f"{scale} {first.record['started'][:16].replace('T', ' ')}"
     return name, {INVOCATION_TAG: first.invocation or "", "stage": "pipeline", "scale": scale}
 
 
-def _what_is_compared(jobs: list[Job]) -> tuple[list[str], list[str]]:
+def _what_is_compared(jobs: list[JobRecord]) -> tuple[list[str], list[str]]:
     """Return the ablations of meta-training, and what the names of its metrics begin with."""
     trained = [job for job in jobs if job.record["stage"] == "meta_train"]
     first = (next(read_history(job.directory), {"metrics": {}}) for job in trained)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from l2o.jobs.reading import Job
+from l2o.jobs.reading import JobRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _DIGEST_LENGTH, _MAX_SOURCE = 32, 65_535
 
 
-def inputs_of(job: Job) -> "list[DatasetInput]":
+def inputs_of(job: JobRecord) -> "list[DatasetInput]":
     """Return a job's settings: a recipe for meta-training, and else those of the stage.
 
     Jobs that differ in the seed alone share it.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2o.jobs.history import SYSTEM, History, plain
-from l2o.jobs.reading import PREFIXES, Job, Point, line_points
+from l2o.jobs.reading import PREFIXES, JobRecord, Point, line_points
 from l2o.jobs.record import Run
 from l2o.redaction import redact
 from l2o.tracking.delivery import parent_of
@@ -76,7 +76,7 @@ class LiveRun:
             system: Those of its machine.
         """
         self._uri = uri
-        self._job = Job(out_dir, record["run_key"], dict(record))
+        self._job = JobRecord(out_dir, record["run_key"], dict(record))
         self._tails = [_Tail(metrics, ""), _Tail(system, PREFIXES[SYSTEM])]
         self._client: RestClient | None = None
         self._run_id: str | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2o.errors import ResultsError
 from l2o.files import read_json, sha256
-from l2o.jobs.reading import Job, shorten
+from l2o.jobs.reading import JobRecord, shorten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ CHAMPION_FILE = "champion.json"
 _ARTIFACT_FOLDER = "champion"
 
 
-def publish_selection(client: "MlflowClient", job: Job, run: "MlflowRun") -> bool:
+def publish_selection(client: "MlflowClient", job: JobRecord, run: "MlflowRun") -> bool:
     """Register the weights that a job selected, if it did, and give them the aliases they earn.
 
     Args:
@@ -81,7 +81,7 @@ def _checked_weights(path: "Path", champion: Any) -> "Path":
     return weights
 
 
-def _tags(job: Job, champion: dict[str, Any]) -> dict[str, str]:
+def _tags(job: JobRecord, champion: dict[str, Any]) -> dict[str, str]:
     names = ("sha256", "recipe", "seed", "outer_step", "step", "score")
     tags = {name: champion.get(name) for name in names}
     tasks = champion.get("validation_tasks")

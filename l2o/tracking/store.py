@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from l2o.errors import ResultsError
 from l2o.files import read_json, write_json
-from l2o.jobs.reading import SIDECAR, STORE_FOLDERS, Job
+from l2o.jobs.reading import SIDECAR, STORE_FOLDERS, JobRecord
 from l2o.redaction import redact
 from l2o.tracking.description import NOTE_TAG, experiment_tags
 
@@ -65,7 +65,7 @@ def run_url(uri: str, experiment: str, run: str) -> str:
     return f"{base}/#/experiments/{experiment}/runs/{run}"
 
 
-def note_run(job: Job, uri: str, experiment: str, run: str) -> None:
+def note_run(job: JobRecord, uri: str, experiment: str, run: str) -> None:
     """Leave beside the job's files which MLflow run shows them, and at which address.
 
     Args:

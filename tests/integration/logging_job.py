@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from l2o.jobs.record import Run
-from l2o.tracking.live import LiveRun
+from l2o.tracking.live import LiveRun, follow_jobs
 
 _WORK = bytes(8_000_000)
 
@@ -63,4 +63,5 @@ if __name__ == "__main__":
     if arguments[0] == "--impatient":
         LiveRun.interval, LiveRun.longest_pause = 0.5, 1.0
         del arguments[0]
+    follow_jobs()  # as the command line does
     main(arguments[0], *map(int, arguments[1:3]), float(arguments[3]), *arguments[4:])

@@ -49,7 +49,7 @@ def reference(tmp_path_factory):
 
 def running(rule):
     """Return the id of a running job of a rule, None if there is none."""
-    jobs = [job for job in queue() if job.comment.startswith(f"rule_{rule}_")]
+    jobs = [job for job in queue() if job.comment.startswith(f"rule_{rule}_wildcards_")]
     return next((job.id for job in jobs if job.state == "RUNNING"), None)
 
 
@@ -73,9 +73,9 @@ def test_the_pipeline_ends_as_it_does_without_slurm(tmp_path, reference, simple_
     clone = Clone(tmp_path / "clone")
     process = clone.start(*PROFILE, *SMOKE)
     try:
-        cancelled = wait_for(lambda: running("baselines_task"), process, 300)
+        cancelled = wait_for(lambda: running("baselines"), process, 300)
         subprocess.run(["scancel", cancelled], check=True, timeout=30)
-        requeued = wait_for(lambda: running("transfer_task"), process, 600)
+        requeued = wait_for(lambda: running("transfer"), process, 600)
         requeue(requeued, process)
         assert process.wait(900) == 0, clone.said()
     finally:
@@ -94,7 +94,7 @@ def test_the_pipeline_ends_as_it_does_without_slurm(tmp_path, reference, simple_
 
 def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path, simple_cluster):
     """SIGTERM reaches the job through all of Slurm and Snakemake, and costs nothing."""
-    long = ("meta_train", "--configfile", str(LONG))
+    long = ("meta_train_linear", "--configfile", str(LONG))
     out = "results/smoke/meta_train/linear/seed_0"
     local = Clone(tmp_path / "local")
     assert local.start(*long).wait(300) == 0, local.said()
@@ -104,7 +104,7 @@ def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path, simple_cluste
     process = clone.start(*PROFILE, *long)
     try:
         wait_for(lambda: log.exists() and re.search(r": \d+/", log.read_text()), process, 200)
-        job = wait_for(lambda: running("meta_train_run"), process, 10)
+        job = wait_for(lambda: running("meta_train"), process, 10)
         requeue(job, process)
         assert process.wait(300) == 0, clone.said()
     finally:
@@ -146,8 +146,8 @@ def test_the_profile_uses_the_accounts_and_asks_for_gpus(tmp_path):
         command = ["sacct", "-X", "--noheader", "--parsable2", fields]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     jobs = {line.split("|")[4]: line for line in done.stdout.splitlines()}
-    trains = "rule_baselines_task_wildcards_catch"
-    records = "rule_record_source_wildcards_digits"
+    trains = "rule_baselines_wildcards_catch"
+    records = "rule_record_wildcards_digits"
     assert jobs[trains].startswith("lab|accelerated|COMPLETED|8|") and "a100=1" in jobs[trains]
     assert jobs[records].startswith("lab|main|COMPLETED|2|") and "gpu" not in jobs[records]
     (report,) = (clone.folder / "results").glob("efficiency_report_*.csv")

@@ -1,11 +1,11 @@
 """Reading the stored reference vectors."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
+from places import DATA
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+GOLDEN = DATA / "golden"
 
 
 def cut(vector, shapes):

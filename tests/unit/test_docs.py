@@ -3,14 +3,13 @@
 import functools
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import l2o
 from l2o.optimizers.classical import list_classical
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 

@@ -16,6 +16,8 @@ from l2o import cli
 from l2o.config import files as config
 from l2o.report.sections import SECTIONS
 
+pytestmark = pytest.mark.long
+
 TARGETS = [
     "all",
     "all_baselines",

@@ -14,6 +14,8 @@ from l2o.files import write_json
 from l2o.report.sections import SECTIONS
 from l2o.report.text import TIMES
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def drawn(written, tmp_path_factory) -> Path:

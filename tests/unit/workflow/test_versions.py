@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import l2o
 from l2o import stages
@@ -17,7 +18,7 @@ from l2o.workflow import versions
 from l2o.workflow.registry import get_stage, stage_names
 from l2o.workflow.versions import Versions, code_version, digest, source_files
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = ROOT
 PACKAGE = Path(l2o.__file__).parent
 ROW = "meta_learning_rate~0.001/seed~1"
 JOBS = {

@@ -29,9 +29,13 @@ _SIGNALS = {
 
 
 def context(results: Results) -> dict[str, Any]:
-    """Return the tables of the studies that were made, by name."""
-    shown = {}
+    """Return the tables of the studies by name; None of those that were not made."""
     tables, identity = results.gradients.tables, results.gradients.identity
+    if not tables and identity is None:
+        return {}
+    shown: dict[str, Table | None] = dict.fromkeys(
+        ("range", "range_of_tensors", "distances", "variances", "signal", "identity")
+    )
     if "range" in tables:
         whole = tables["range"]["tensor"] == "all"
         shown["range"] = _ranges(tables["range"][whole])

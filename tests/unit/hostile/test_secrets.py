@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from l2o.cli import main
 from l2o.errors import L2OError
@@ -19,7 +20,6 @@ from l2o.jobs.record import Run
 from l2o.redaction import redact
 from l2o.tracking import run_url
 
-ROOT = Path(__file__).parents[2]
 SECRET = "s3cr3t-canary"
 
 

@@ -21,6 +21,8 @@ from l2o.evaluation.toy import ToyLifetime
 from l2o.seeding import key_for
 from l2o.tasks.registry import make_a2c
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.9, 1.0])
 def test_lambda_returns_equal_those_of_brax(lambda_):

@@ -11,13 +11,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from places import DATA, REFERENCE
 
 import l2o
 from l2o.cli import main
 from l2o.optimizers.parts.paths import named_leaves
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-COMPLETE = Path(__file__).parents[3] / "shared" / "reference" / "golden"
+GOLDEN = DATA / "golden"
+COMPLETE = REFERENCE / "golden"
 # file: optimizer, hyperparameters that follow from the arrays
 FILES = {
     "optim4rl_head": ("optim4rl_b", {"mlp_sizes": ()}),

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import gymnax
 import jax
@@ -10,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnax.wrappers.purerl import FlattenObservationWrapper, LogWrapper
+from places import DATA
 
 from l2o.environments.gridworld_base import register
 from l2o.environments.gridworlds import SPECS, Gridworld, State
 
-STATS = json.loads((Path(__file__).parents[1] / "data" / "gridworld_stats.json").read_text())
+pytestmark = pytest.mark.long
+
+STATS = json.loads((DATA / "gridworld_stats.json").read_text())
 GYMNAX_NAMES = {name: name for name in SPECS} | {"catch": "Catch-bsuite"}
 ENV = Gridworld(SPECS["small_dense_short"])
 PARAMS = ENV.default_params

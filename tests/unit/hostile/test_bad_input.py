@@ -11,12 +11,15 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from l2o.cli import build_parser, main
 from l2o.config import files as config
 from l2o.errors import ConfigError
 
-FOLDER = Path(__file__).parents[2] / "config"
+pytestmark = pytest.mark.long
+
+FOLDER = ROOT / "config"
 EXAMPLES = 150
 drill = settings(
     max_examples=EXAMPLES,

@@ -30,6 +30,8 @@ from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
 from l2o.tasks.registry import make_a2c
 
+pytestmark = pytest.mark.long
+
 AGENTS, INTERVAL, UNROLL = 4, 4, 2
 
 # These programs run once or twice: compiling them is all the time there is.

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from places import ROOT
 
 import l2o
 from l2o.cli import main
@@ -27,8 +28,6 @@ from l2o.files import read_table
 from l2o.jobs.resume import ResumeState
 from l2o.optimizers.weights import load_weights, save_weights
 from l2o.seeding import key_for
-
-ROOT = Path(__file__).parents[2]
 
 
 def write(path: str | Path, content: str | bytes) -> Path:

@@ -3,15 +3,14 @@
 import dataclasses
 import importlib.util
 import inspect
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from l2o.config import files as config
 from l2o.config.parts import ppo_training
 from l2o.evaluation.ppo_tasks import ppo_lifetime
 
-ROOT = Path(__file__).parents[2]
 TASK = "inverted_pendulum"
 
 

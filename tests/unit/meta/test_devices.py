@@ -12,6 +12,8 @@ from l2o.errors import ConfigError
 from l2o.meta.build import build_trainer
 from l2o.meta.devices import use_devices
 
+pytestmark = pytest.mark.long
+
 # In a process of its own: the number of devices is set before JAX starts.
 SCRIPT = """
 import dataclasses, functools, sys

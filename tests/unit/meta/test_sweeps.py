@@ -1,11 +1,11 @@
 import functools
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 from safetensors.numpy import load_file
 from snakemake.utils import Paramspace
 from staging import run_stage
@@ -24,7 +24,9 @@ from l2o.jobs.record import Run
 from l2o.meta.train import Member, meta_train
 from l2o.statistics.columns.evaluation import CURVE_COLUMNS
 
-FOLDER = Path(__file__).parents[2] / "config"
+pytestmark = pytest.mark.long
+
+FOLDER = ROOT / "config"
 TINY = {
     "optimizer": {"name": "linear"},
     "agents": 2,

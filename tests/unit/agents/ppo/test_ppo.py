@@ -4,7 +4,6 @@ import dataclasses
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gymnax
@@ -21,6 +20,7 @@ from brax.training.distribution import TanhBijector
 from flax import linen as nn
 from flax import struct
 from gymnax.environments import environment, spaces
+from places import ROOT
 
 from l2o.agents.ppo.agent import PPO
 from l2o.agents.ppo.loss import Rollout, advantages_and_targets, ppo_loss
@@ -34,6 +34,8 @@ from l2o.errors import ConfigError, L2OError
 from l2o.tasks.ppo_tasks import make_ppo
 from l2o.tasks.presets import PRESETS, preset
 from l2o.tasks.registry import list_tasks
+
+pytestmark = pytest.mark.long
 
 SMALL = PPOSettings(
     env_steps=10_000,
@@ -69,7 +71,7 @@ def test_every_task_has_a_preset_that_fits_together():
 
 
 def test_the_documented_settings_are_those_in_use():
-    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+    text = (ROOT / "docs" / "tasks.md").read_text()
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
     assert {row[0].strip(" `") for row in rows} == set(BRAX_TASKS)
     for name, *numbers in rows:

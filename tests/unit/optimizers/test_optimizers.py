@@ -10,7 +10,6 @@ to them) as vectors that ``layout`` (JSON: name to shape) cuts into the referenc
 import dataclasses
 import functools
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ import optax
 import pytest
 from compiling import options
 from golden import GOLDEN, cut
+from places import REFERENCE
 
 import l2o
 from l2o.errors import ConfigError, L2OError
@@ -26,7 +26,9 @@ from l2o.optimizers.classical import bank, classical, list_classical
 from l2o.optimizers.parts import processing
 from l2o.optimizers.parts.recurrent import gru, mlp
 
-COMPLETE = Path(__file__).parents[3] / "shared" / "reference" / "golden"
+pytestmark = pytest.mark.long
+
+COMPLETE = REFERENCE / "golden"
 RATE = 0.003
 REFERENCES = {
     f"{name}{suffix}": (registered, settings | {"grad_clip": grad_clip})

@@ -26,6 +26,8 @@ from l2o.evaluation.toy import ToyLifetime
 from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES, RECORDING_TABLES
 from l2o.tasks.registry import make_toy_agent
 
+pytestmark = pytest.mark.long
+
 SHAPES = {"a": (3, 4), "b": (5,)}
 PARAMETERS = 17
 STEPS = 40

@@ -8,7 +8,7 @@ import time
 import pytest
 from killing import Workplace, assert_same_results, record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 ESTIMATORS = {
     "truncated_es": "return",
     "pes": "mean_return",

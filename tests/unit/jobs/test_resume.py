@@ -7,7 +7,7 @@ from killing import STEPS, Workplace, assert_same_results, history, record
 
 from l2o.jobs.resume import ResumeState
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

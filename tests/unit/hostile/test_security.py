@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 RULES = sorted([*(ROOT / "workflow").rglob("*.smk"), ROOT / "Snakefile"])
 HELPERS = sorted(p for p in (ROOT / "tests").rglob("*.py") if not p.name.startswith("test_"))
 SOURCES = [*sorted(ROOT.glob("l2o/**/*.py")), *RULES, *HELPERS]

@@ -15,6 +15,8 @@ TOLD_L2O = """
 import os, signal, sys
 import l2o.cli, l2o.jobs.record
 
+pytestmark = pytest.mark.long
+
 step, *sys.argv[1:] = sys.argv[1:]
 log = l2o.jobs.record.Run.log
 

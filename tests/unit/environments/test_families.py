@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import gymnax
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from places import DATA
 
 from l2o.environments.families import SPECS, FamilySpec, GridworldFamily
 from l2o.environments.gridworld_base import MOVES, register
@@ -23,7 +23,7 @@ from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
 from l2o.tasks.registry import TOY_TASKS, list_tasks, make_a2c
 
-STATS = json.loads((Path(__file__).parents[1] / "data" / "gridworld_stats.json").read_text())
+STATS = json.loads((DATA / "gridworld_stats.json").read_text())
 WORLDS, STEPS = 512, 200
 
 # These programs run once or twice: compiling them is most of the time.

@@ -28,6 +28,8 @@ from l2o.optimizers.parts.loss_buffer import init_loss_buffer, loss_features, ob
 from l2o.optimizers.parts.packing import Packing, largest_axes
 from l2o.optimizers.parts.paths import named_leaves
 
+pytestmark = pytest.mark.long
+
 VELO = {"num_steps": 40}
 LEGACY = {"use_bugged_next_lstm_state": True, "use_bugged_loss_features": True}
 ADAM = {"regex_1d": "^(b|s)$", "weight_decay": 0.1}

@@ -29,6 +29,8 @@ from l2o.seeding import key_for, noise_key
 from l2o.tasks.ppo_tasks import make_ppo
 from l2o.tasks.registry import make_a2c
 
+pytestmark = pytest.mark.long
+
 EVERYTHING = frozenset({"activations", "batch_progress", "key"})
 SETTINGS = PPOSettings(
     env_steps=1_000,

@@ -3,13 +3,13 @@
 import argparse
 import errno
 import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from killing import RECIPE
+from places import ROOT
 
 from l2o.cli import main
 from l2o.config.files import parse
@@ -23,7 +23,7 @@ from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.jobs.failures import advising, explain, is_out_of_memory
 from l2o.meta.memory import less_memory as smaller_recipe
 
-CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
+CONFIG = ROOT / "config" / "config.yaml"
 ARGS = argparse.Namespace(out="results/x", state=None)
 
 # Space and permission

@@ -12,7 +12,6 @@ reference data where they lie beside the repository; :func:`pack` brings them in
 import functools
 import hashlib
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +20,13 @@ import optax
 import pytest
 from compiling import options
 from golden import GOLDEN, cut
+from places import REFERENCE
 
 import l2o
 from l2o.errors import CheckpointError, ConfigError, L2OError
 from l2o.optimizers.imports import import_optimizer, import_weights
 from l2o.optimizers.parts.layers import describe
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 FORMS = ("small", "larger", "ant")
 PUBLISHED = {  # first digits of the SHA-256 digests
     "ant": "e1901cafe323d1c5",

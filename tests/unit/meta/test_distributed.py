@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from killing import STEPS, Workplace, history, record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 TASKS = 2
 
 
