@@ -96,10 +96,10 @@ def run(
     tags = {"task": settings.task, "scale": settings.scale}
     tags |= {"recipe": settings.contenders.selected}
     tags |= {} if settings.variant is None else {"variant": settings.variant}
-    hold(state)
     plain, over = plain_settings(settings), settings.training.ppo.replacements()
     resolved = dataclasses.replace(preset(settings.task), **over)
     record = plain | {"ppo_resolved": vars(resolved)}
+    hold(state)
     with Run(out, stage="transfer", config=record, seed=0, tags=tags) as run:
         rates = read_json(tuned / "tuned.json")
         champion = sha256(selection / "champion.safetensors")

@@ -435,7 +435,7 @@ def test_nothing_is_computed_for_optimizers_that_do_not_read_it(trace, monkeypat
     with pytest.raises(AssertionError, match="computed"):
         trace(Curious())
     monkeypatch.undo()
-    for module in ("agents.ppo", "evaluation.toy", "meta.inner"):
+    for module in ("agents.ppo.agent", "evaluation.toy", "meta.inner"):
         monkeypatch.setattr(f"l2o.{module}.noise_key", refuse)
     trace(Optim4RLB())
     with pytest.raises(AssertionError, match="computed"):

@@ -189,14 +189,14 @@ config --config bombs/config.yaml
 meta-train --config bombs/recipe.yaml
 meta-train --config bombs/config.json --recipe linear
 meta-train --config config.json --recipe linear --state bombs/state
-select --config config.json --runs bombs/meta_train/linear/seed_0 --baselines bombs/baselines
+select --config config.json --runs bombs/meta_train --baselines bombs/baselines
 tune --config config.json --selection bombs/select --runs bombs/meta_train
 transfer --config config.json --selection bombs/select --runs bombs/meta_train --tuned bombs/tune \
  --task inverted_double_pendulum
 transfer-summary --config config.json --transfer bombs/transfer
 level --config config.json --recipe linear --where toy --runs bombs/meta_train
 level --config config.json --recipe elsewhere --where toy --runs bombs/meta_train
-ablate --config config.json --name inductive_bias --levels bombs/levels --baselines bombs/baselines
+ablate --config config.json --ablation inductive_bias --levels bombs/levels --baselines bombs/baselines
 sweep --config config.json --sweep population
 score-sweep --config config.json --sweep meta_learning_rate --runs bombs/rows --baselines bombs
 study --config config.json --study range --recordings bombs/recordings
@@ -309,7 +309,7 @@ transfer --config config.json --selection s --runs r --tuned t --task
 transfer --config config.json --selection s --runs r --tuned t --task ant --variant
 level --config config.json --where toy --runs r --recipe
 level --config config.json --recipe linear --runs r --where
-ablate --config config.json --levels l --baselines b --name
+ablate --config config.json --levels l --baselines b --ablation
 sweep --config config.json --sweep
 sweep --config config.json --sweep meta_learning_rate --row
 score-sweep --config config.json --runs r --baselines b --sweep
