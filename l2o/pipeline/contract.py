@@ -94,7 +94,8 @@ class Stage(NamedTuple):
         folder: Of a job's results, below those of a scale: a pattern, or a function of the parts.
         outputs: Files in it, beside ``run.json``: names, or a function of the configuration and
             the parts.
-        jobs: Called with the configuration; returns every job that the workflow can run.
+        jobs: Called with the configuration; returns every job that the workflow can run. By default
+            there is one, whose name has no parts.
         inputs: Called with the configuration and the parts; returns what the job reads.
         options: Of the command.
         out: File in the folder that ``--out`` names, where it does not name the folder.
@@ -118,7 +119,7 @@ class Stage(NamedTuple):
     run: Callable[..., int | None]
     folder: str | Callable[..., str]
     outputs: tuple[str, ...] | Callable[..., Iterable[str]] = ()
-    jobs: Callable[[Config], Iterable[Job]] = _nothing
+    jobs: Callable[[Config], Iterable[Job]] | None = None
     inputs: Callable[..., Iterable[Input]] = _nothing
     options: tuple[Option, ...] = ()
     out: str = ""

@@ -97,8 +97,8 @@ def _toy(settings: Settings, run: Run) -> tuple[list[Candidate], pd.DataFrame, p
     with run.phase("tune"):
         tuned, grid = tune(settings.task, lifetime, names, settings.grid, budget, show_points(run))
     with run.phase("evaluate"):
-        agents = range(settings.seeds), budget, show_points(run)
-        curves = evaluate(settings.task, lifetime, [*tuned, random], *agents)
+        candidates, seeds = [*tuned, random], range(settings.seeds)
+        curves = evaluate(settings.task, lifetime, candidates, seeds, budget, show_points(run))
     return tuned, grid, curves
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.pipeline.contract import Job, Stage, job
+from l2o.pipeline.contract import Stage
 
 if TYPE_CHECKING:
     from l2o.config.analysis import Drift
@@ -23,12 +22,6 @@ class Settings(NamedTuple):
 def settings(config: Config) -> Settings:
     """Return the settings."""
     return Settings(config.scale, config.analysis.drift)
-
-
-def jobs(config: Config) -> Iterator[Job]:
-    """Yield the one job that there is."""
-    del config
-    yield job("drift")
 
 
 def run(settings: Settings, out: Path) -> None:
@@ -51,7 +44,6 @@ def run(settings: Settings, out: Path) -> None:
 STAGE = Stage(
     help="record the gradients that meta-training sees, with and without pipeline training",
     settings=settings,
-    jobs=jobs,
     run=run,
     folder="analysis/drift",
     outputs=("drift.parquet",),

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from l2o.pipeline.contract import Input, Job, Stage, folder_option, job
+from l2o.pipeline.contract import Input, Stage, folder_option, job
 from l2o.pipeline.jobs import usual
 from l2o.report.sections import SECTIONS
 
@@ -24,12 +24,6 @@ def settings(config: Config) -> Config:
 def read(args: Namespace, files: ModuleType) -> Config:
     """Return the configuration of the results that the page is about."""
     return files.load(args.results / "config.json")
-
-
-def jobs(config: Config) -> Iterator[Job]:
-    """Yield the one job that there is."""
-    del config
-    yield job("report")
 
 
 def inputs(config: Config) -> Iterator[Input]:
@@ -51,7 +45,6 @@ def run(settings: Config, out: Path, results: Path) -> None:
 STAGE = Stage(
     help="write one HTML page about everything that ran",
     settings=settings,
-    jobs=jobs,
     inputs=inputs,
     run=run,
     folder="",

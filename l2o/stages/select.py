@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.config.parts import ToyTraining, toy_trainings
-from l2o.pipeline.contract import Input, Job, Stage, job
+from l2o.pipeline.contract import Input, Stage, job
 from l2o.pipeline.jobs import baselines_of
 from l2o.pipeline.options import BASELINES, RUNS
 
@@ -49,12 +49,6 @@ def settings(config: Config) -> Settings:
         toy_trainings(config, config.toy_evaluation_tasks),
         config.baselines.seeds,
     )
-
-
-def jobs(config: Config) -> Iterator[Job]:
-    """Yield the one job that there is."""
-    del config
-    yield job("select")
 
 
 def inputs(config: Config) -> Iterator[Input]:
@@ -121,7 +115,6 @@ def _record(settings: Settings) -> dict[str, object]:
 STAGE = Stage(
     help="choose a checkpoint by its score on the validation tasks",
     settings=settings,
-    jobs=jobs,
     inputs=inputs,
     run=run,
     folder="select",

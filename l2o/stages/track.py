@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from l2o.pipeline.contract import Input, Job, Option, Stage, job
+from l2o.pipeline.contract import Input, Option, Stage
 from l2o.pipeline.jobs import usual
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ def settings(config: Config) -> None:
 def read(args: Namespace, files: ModuleType) -> None:
     """Return nothing, see :func:`settings`."""
     del args, files
-
-
-def jobs(config: Config) -> Iterator[Job]:
-    """Yield the one job that there is."""
-    del config
-    yield job("track")
 
 
 def inputs(config: Config) -> Iterator[Input]:
@@ -51,7 +45,6 @@ def run(
 STAGE = Stage(
     help="bring finished jobs into MLflow, each exactly once, or show them (sync, ui)",
     settings=settings,
-    jobs=jobs,
     inputs=inputs,
     run=run,
     folder="",

@@ -106,8 +106,16 @@ def run(
         known = [code, champion, plain, rates]
         resume = Resume(state, known)
         own = find_contenders(settings.contenders, selection, runs)
-        how = settings.task, settings.training, settings.seeds, settings.oracle
-        tables = train_contenders(*how, own, rates, run, resume)
+        tables = train_contenders(
+            settings.task,
+            settings.training,
+            settings.seeds,
+            settings.oracle,
+            own,
+            rates,
+            run,
+            resume,
+        )
         for name, table in tables._asdict().items():
             write_table(out / f"{name}.parquet", table)
         finals = summarize(final_returns(tables.curves), ["optimizer"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.pipeline.contract import RECORD, Input, Job, Stage, folder_option, job
+from l2o.pipeline.contract import RECORD, Input, Stage, folder_option
 from l2o.pipeline.jobs import transfers
 from l2o.statistics.columns.comparisons import SUMMARY_TABLES
 
@@ -28,12 +28,6 @@ class Settings(NamedTuple):
 def settings(config: Config) -> Settings:
     """Return the settings."""
     return Settings(config.scale, config.select.recipe, tuple(config.transfer.tasks))
-
-
-def jobs(config: Config) -> Iterator[Job]:
-    """Yield the one job that there is."""
-    del config
-    yield job("transfer_summary")
 
 
 def inputs(config: Config) -> Iterator[Input]:
@@ -96,7 +90,6 @@ def _results(summary: TransferSummary) -> dict[str, float]:
 STAGE = Stage(
     help="aggregate the scores of all test tasks, with intervals and figures",
     settings=settings,
-    jobs=jobs,
     inputs=inputs,
     run=run,
     folder="transfer_summary",

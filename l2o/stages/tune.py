@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +13,7 @@ from l2o.config.parts import (
     ppo_grid,
     ppo_training,
 )
-from l2o.pipeline.contract import Input, Job, Stage, job, plain_settings
+from l2o.pipeline.contract import Stage, plain_settings
 from l2o.pipeline.jobs import contenders_of
 from l2o.pipeline.options import RUNS, SELECTION
 
@@ -44,17 +43,6 @@ def settings(config: Config) -> Settings:
         ppo_grid(config),
         own.seeds,
     )
-
-
-def jobs(config: Config) -> Iterator[Job]:
-    """Yield the one job that there is."""
-    del config
-    yield job("tune")
-
-
-def inputs(config: Config) -> Iterator[Input]:
-    """Yield what takes part."""
-    return contenders_of(config)
 
 
 def run(settings: Settings, out: Path, state: Path, code: str, selection: Path, runs: Path) -> None:
@@ -91,8 +79,9 @@ def run(settings: Settings, out: Path, state: Path, code: str, selection: Path, 
                 lifetime, _ = ppo_lifetime(task, training, seeds)
                 trials = range(TUNING_SEED, TUNING_SEED + seeds)
                 zeros[task] = float(random_returns(task, lifetime, trials, training.points).mean())
-                grid = task, training, settings.grid, seeds
-                finals.append(ppo_grid_finals(*grid, candidates, run, resume))
+                grid = settings.grid
+                found = ppo_grid_finals(task, training, grid, seeds, candidates, run, resume)
+                finals.append(found)
         table = pd.concat(finals, ignore_index=True)
         rates = rates_over_tasks(table, zeros)
         write_table(out / "tuning.parquet", grid_table(table))
@@ -104,8 +93,7 @@ def run(settings: Settings, out: Path, state: Path, code: str, selection: Path, 
 STAGE = Stage(
     help="choose every optimizer's learning rate for the transfer, on the tuning tasks",
     settings=settings,
-    jobs=jobs,
-    inputs=inputs,
+    inputs=contenders_of,
     run=run,
     folder="tune",
     outputs=("tuning.parquet", "tuned.json"),

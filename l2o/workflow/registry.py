@@ -46,6 +46,12 @@ def word_of(name: str) -> str:
     return name.replace("_", "-")
 
 
+def jobs_of(config: Config, name: str) -> list[Job]:
+    """Return every job of a stage that the workflow can run."""
+    several = get_stage(name).jobs
+    return [Job(name)] if several is None else list(several(config))
+
+
 def input_files(config: Config, job: Job, results: str) -> list[str]:
     """Return what a job reads.
 

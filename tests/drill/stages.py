@@ -7,7 +7,7 @@ from typing import NamedTuple
 from l2o.config import files
 from l2o.config.models import Config
 from l2o.pipeline.contract import Job
-from l2o.workflow.registry import command_of, get_stage, output_files, stage_names
+from l2o.workflow.registry import command_of, get_stage, jobs_of, output_files, stage_names
 
 _REPOSITORY = Path(__file__).parents[2]
 _RESULTS = "results/smoke"
@@ -33,7 +33,7 @@ def _all_stages() -> dict[str, Stage]:
     """Return a job of every stage that the drill's configuration has, in an order that can run."""
     settings = files.read_yaml(_REPOSITORY / "tests/drill/config.yaml")
     config = files.build(settings, _REPOSITORY / "config")
-    jobs = {name: list(get_stage(name).jobs(config)) for name in stage_names()}
+    jobs = {name: jobs_of(config, name) for name in stage_names()}
     chosen = {name: several[-1] for name, several in jobs.items() if several}
     before = {
         name: {item.job.stage for item in get_stage(name).inputs(config, **job.named) if item.job}

@@ -16,8 +16,8 @@ from l2o import cli
 from l2o.config import files
 from l2o.workflow.registry import (
     command_of,
-    get_stage,
     input_files,
+    jobs_of,
     output_files,
     stage_names,
     word_of,
@@ -80,7 +80,7 @@ def by_outputs(planned):
 
 
 def every_job(config):
-    return [job for name in stage_names() for job in get_stage(name).jobs(config)]
+    return [job for name in stage_names() for job in jobs_of(config, name)]
 
 
 def test_every_stage_has_a_rule_of_its_name(planned):

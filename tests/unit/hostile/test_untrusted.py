@@ -196,7 +196,8 @@ transfer --config config.json --selection bombs/select --runs bombs/meta_train -
 transfer-summary --config config.json --transfer bombs/transfer
 level --config config.json --recipe linear --where toy --runs bombs/meta_train
 level --config config.json --recipe elsewhere --where toy --runs bombs/meta_train
-ablate --config config.json --ablation inductive_bias --levels bombs/levels --baselines bombs/baselines
+ablate --config config.json --ablation inductive_bias --levels bombs/levels \
+ --baselines bombs/baselines
 sweep --config config.json --sweep population
 score-sweep --config config.json --sweep meta_learning_rate --runs bombs/rows --baselines bombs
 study --config config.json --study range --recordings bombs/recordings
