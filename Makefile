@@ -17,7 +17,7 @@ help:  ## Show this list
 
 setup: $(ready)  ## Make the environment, and nothing else
 
-run: $(ready)  ## Run the whole pipeline (ARGS="--config scale=smoke", ARGS=baselines, ...)
+run: $(ready)  ## Run the whole pipeline (ARGS="--config scale=smoke", ARGS=all_baselines, ...)
 	$(bin)/snakemake --cores all $(ARGS)
 
 test: $(ready)  ## Run the unit and workflow tests (ARGS="-k name")

@@ -1,7 +1,7 @@
-"""What optimizers need, counted without running them, and the tables of ``docs/optimizers.md``.
+"""What optimizers need, counted without running them, and their tables in the documentation.
 
-``python tests/benchmarks/costs.py`` prints that file with its tables as the code has them;
-``--write`` brings the file up to date.
+``python tests/benchmarks/costs.py`` prints the documents with their tables as the code has them;
+``--write`` brings them up to date.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import l2o
 from l2o.optimizers.classical import classical, list_classical
 
 Tree = Any
-DOCUMENT = Path(__file__).parents[2] / "docs" / "optimizers.md"
-MEASURED = DOCUMENT.with_name("costs.json")  # written by optimizers.py
+DOCS = Path(__file__).parents[2] / "docs"
+MEASURED = DOCS / "costs.json"  # written by optimizers.py
 PAPERS = {
     "optim4rl": "[Lan et al. 2024](https://arxiv.org/abs/2302.01470)",
     "l2lgd2": "[Andrychowicz et al. 2016](https://arxiv.org/abs/1606.04474)",
@@ -198,16 +198,16 @@ def _table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    "learned": learned_table,
-    "classical": classical_table,
-    "measured": measured_table,
+TABLES: dict[Path, dict[str, Callable[[], str]]] = {
+    DOCS / "optimizers.md": {"learned": learned_table, "classical": classical_table},
+    DOCS / "results" / "optimizer_costs.md": {"measured": measured_table},
 }
 
 
-def filled_in(text: str) -> str:
+def filled_in(document: Path) -> str:
     """Return a document with the tables between its markers replaced by the code's."""
-    for name, table in TABLES.items():
+    text = document.read_text()
+    for name, table in TABLES[document].items():
         begin, end = f"<!-- {name} -->", "<!-- end -->"
         pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
         text, count = pattern.subn(f"{begin}\n{table()}\n{end}".replace("\\", r"\\"), text)
@@ -217,14 +217,16 @@ def filled_in(text: str) -> str:
 
 
 def main() -> None:
-    """Print the document, or write it."""
+    """Print the documents, or write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"update {DOCUMENT.name}")
-    text = filled_in(DOCUMENT.read_text())
-    if parser.parse_args().write:
-        DOCUMENT.write_text(text)
-    else:
-        print(text)
+    parser.add_argument("--write", action="store_true", help="update the documents")
+    write = parser.parse_args().write
+    for document in TABLES:
+        text = filled_in(document)
+        if write:
+            document.write_text(text)
+        else:
+            print(text)
 
 
 if __name__ == "__main__":
