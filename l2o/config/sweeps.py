@@ -1,16 +1,20 @@
 """Sweeps: a table of recipes, one row per run. Imports no jax: the Snakefile reads them too."""
 
+from __future__ import annotations
+
 import csv
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from l2o.config.files import merge, parse
-from l2o.config.models import Config, Sweep
+from l2o.config.parsing import merge, parse
 from l2o.config.recipe import Recipe
 from l2o.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config, Sweep
 
 # What is safe in the name of a folder, on a command line and in a pattern of Snakemake.
 _SAFE = re.compile(r"[A-Za-z0-9_.+-]+")

@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 from l2o.files import write_text
 
-RECORD = "run.json"
 FAILED_RECORD = "run.failed.json"
 METRICS = "metrics.jsonl"
 SYSTEM = "system.jsonl"

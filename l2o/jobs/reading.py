@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from l2o.errors import ResultsError
 from l2o.files import read_json
-from l2o.jobs.history import FAILED_RECORD, METRICS, RECORD, SYSTEM, parse, read_history
+from l2o.jobs import RECORD
+from l2o.jobs.history import FAILED_RECORD, METRICS, SYSTEM, parse, read_history
 
 # Where a tracking store keeps its copies: they must not be taken for results.
 STORE_FOLDERS = ("mlartifacts", "mlruns")

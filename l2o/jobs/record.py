@@ -22,14 +22,12 @@ from typing import Any, ClassVar, Protocol, Self
 
 from l2o.errors import ResultsError
 from l2o.files import read_json, write_json
-from l2o.jobs import provenance
-from l2o.jobs.history import FAILED_RECORD, METRICS, RECORD, History, plain, read_history
+from l2o.jobs import RECORD, provenance
+from l2o.jobs.history import FAILED_RECORD, METRICS, History, plain
 from l2o.jobs.interrupts import Interrupted
 from l2o.jobs.progress import CompileClock, Progress, process_start
 from l2o.jobs.system_metrics import SystemMetrics
 from l2o.redaction import redact
-
-__all__ = ["FAILED_RECORD", "RECORD", "Run", "plain", "read_history"]
 
 INVOCATION_VARIABLE = "L2O_INVOCATION"
 # Exists while a job runs, and after a kill: a job that is the same goes on under the same identity.

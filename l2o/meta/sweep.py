@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2o.files import atomic_path, copy_folder, read_json
-from l2o.jobs.record import RECORD, plain
+from l2o.jobs import RECORD
+from l2o.jobs.history import plain
 from l2o.meta.build import program_of
 from l2o.meta.train import Member, meta_train
 

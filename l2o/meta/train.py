@@ -20,9 +20,10 @@ from l2o.errors import L2OError
 from l2o.files import copy_folder, write_table
 from l2o.jobs import provenance
 from l2o.jobs.failures import advising
+from l2o.jobs.history import read_history
 from l2o.jobs.interrupts import Interrupted, postponed
 from l2o.jobs.processes import anywhere, copy_everywhere, everywhere, is_writer
-from l2o.jobs.record import Run, read_history
+from l2o.jobs.record import Run
 from l2o.jobs.resume import ResumeState
 from l2o.meta.build import build_trainer, starting_point
 from l2o.meta.devices import over_devices

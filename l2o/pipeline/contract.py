@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from l2o.jobs import RECORD
+
 if TYPE_CHECKING:
     from argparse import Namespace
     from types import ModuleType
 
     from l2o.config.models import Config
-
-RECORD = "run.json"
-"""What every job that succeeded leaves in its folder."""
 
 
 class Option(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from l2o.pipeline.contract import RECORD, Input, Job, job
+from l2o.jobs import RECORD
+from l2o.pipeline.contract import Input, Job, job
 
 if TYPE_CHECKING:
     from l2o.config.models import Config

@@ -9,8 +9,8 @@ import pandas as pd
 from l2o.config.models import Config
 from l2o.errors import ResultsError
 from l2o.files import read_json, read_table
+from l2o.jobs import RECORD
 from l2o.jobs.reading import JobRecord, find_jobs
-from l2o.jobs.record import RECORD
 from l2o.report.results import (
     AblationResults,
     Evaluation,

@@ -1,6 +1,7 @@
 """From the files of a run to one HTML page and its figures."""
 
 import datetime
+import importlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,14 @@ from markupsafe import Markup
 
 from l2o.config.models import Config
 from l2o.files import write_table, write_text
-from l2o.report import cost, sections, text, tuning
+from l2o.report import cost, text, tuning
 from l2o.report.claims import Group, claim_frame, claim_table
 from l2o.report.drawing import svg
 from l2o.report.glossary import GLOSSARY
 from l2o.report.load import load
 from l2o.report.results import Results
 from l2o.report.section import Section
-from l2o.report.sections import (  # by name below
-    SECTIONS,
-    ablations,  # noqa: F401
-    gradients,  # noqa: F401
-    learning_curves,  # noqa: F401
-    meta_training,  # noqa: F401
-    selection,  # noqa: F401
-    transfer,  # noqa: F401
-)
+from l2o.report.sections import SECTIONS
 from l2o.statistics.bootstrap import MIN_SEEDS
 from l2o.statistics.returns import FINAL_SHARE
 
@@ -46,7 +39,7 @@ def build_report(config: Config, folder: Path, out: Path) -> None:
         ResultsError: A file of a job that was run is missing or truncated.
     """
     results = load(config, folder)
-    known = {name: getattr(sections, name).SECTION for name in SECTIONS}
+    known = {name: _section(name) for name in SECTIONS}
     groups = {name: list(section.claims(results)) for name, section in known.items()}
     claims = [c for name in _claim_order() for group in groups[name] for c in group.claims]
     write_table(out.parent / "claims.parquet", claim_frame(claims))
@@ -64,6 +57,10 @@ def build_report(config: Config, folder: Path, out: Path) -> None:
     listed = [group for several in groups.values() for group in several if group.points]
     context = _context(results, listed) | {"sections": parts, "claim_table": claim_table(claims)}
     write_text(out, _template().render(context))
+
+
+def _section(name: str) -> Section:
+    return importlib.import_module(f"l2o.report.sections.{name}").SECTION
 
 
 def _claim_order() -> Iterable[str]:

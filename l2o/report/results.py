@@ -1,14 +1,18 @@
 """What a run left, in memory."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from l2o.config.models import Config
 from l2o.jobs.reading import JobRecord
 from l2o.statistics.bootstrap import MIN_SEEDS
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config
 
 
 @dataclasses.dataclass(frozen=True)

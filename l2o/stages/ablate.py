@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.errors import unknown_name
+from l2o.jobs import RECORD
 from l2o.pipeline.contract import (
-    RECORD,
     Input,
     Job,
     Stage,

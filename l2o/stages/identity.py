@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.errors import unknown_name
-from l2o.pipeline.contract import RECORD, Input, Job, Stage, job, name_option
+from l2o.jobs import RECORD
+from l2o.pipeline.contract import Input, Job, Stage, job, name_option
 from l2o.pipeline.options import RECORDINGS
 
 if TYPE_CHECKING:

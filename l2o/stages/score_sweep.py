@@ -61,7 +61,8 @@ def run(settings: Settings, out: Path, runs: Path, baselines: Path) -> None:
     from l2o.evaluation.selection import score_checkpoints
     from l2o.evaluation.sweep import best_setting, row_candidates, with_cells
     from l2o.files import write_json, write_table
-    from l2o.jobs.record import Run, plain
+    from l2o.jobs.history import plain
+    from l2o.jobs.record import Run
 
     record = {"recipe": settings.recipe, "checkpoints": settings.checkpoints}
     record |= {"tasks": list(settings.tasks), "seeds": settings.seeds}

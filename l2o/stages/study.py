@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.choices import STUDIES
 from l2o.errors import unknown_name
-from l2o.pipeline.contract import RECORD, Input, Job, Option, Stage, job, name_option
+from l2o.jobs import RECORD
+from l2o.pipeline.contract import Input, Job, Option, Stage, job, name_option
 from l2o.pipeline.jobs import recordings as recordings_of
 from l2o.pipeline.options import RECORDINGS
 from l2o.statistics.columns.gradients import POPULATION_COLUMNS, RECORDING_TABLES

@@ -14,8 +14,8 @@ from l2o.config.parts import (
     ppo_grid,
     ppo_training,
 )
+from l2o.jobs import RECORD
 from l2o.pipeline.contract import (
-    RECORD,
     Input,
     Job,
     Stage,

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.pipeline.contract import RECORD, Input, Stage, folder_option
+from l2o.jobs import RECORD
+from l2o.pipeline.contract import Input, Stage, folder_option
 from l2o.pipeline.jobs import transfers
 from l2o.statistics.columns.comparisons import SUMMARY_TABLES
 

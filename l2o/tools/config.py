@@ -19,11 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the resolved configuration or the table of keys, or write a file."""
     from l2o.config import files, keys
+    from l2o.config.parsing import read_yaml
 
     if args.keys:
         print(keys.describe(), end="")
         return
-    settings = files.read_yaml(args.config)
+    settings = read_yaml(args.config)
     if args.scale is not None:
         settings["scale"] = args.scale
     resolved = files.build(settings, args.config.parent)

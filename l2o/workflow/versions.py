@@ -82,9 +82,10 @@ def code_version(stage: str) -> str:
 def source_files(module: str) -> list[Path]:
     """Return the files of this package that a module imports, directly or not, and its own.
 
-    Imports inside functions count, those for type checkers alone do not. So do the packages that
-    modules are in, which Python imports too, and what is no Python in the folder of a module that
-    counts: templates, styles.
+    Imports inside functions count, those for type checkers alone do not. Further what counts is the
+    packages that modules are in, which Python imports too; all modules of a package from which one
+    is imported by name, ``import_module(f"l2o.report.sections.{name}")``; and what is no Python in
+    the folder of a module: templates, styles.
     """
     seen: set[str] = set()
     waiting = [module]
@@ -134,12 +135,29 @@ def _imports(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module):
         yield node.module
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and (package := _package_imported_from(node)):
+        yield from _modules_of(package)
     elif isinstance(node, ast.If) and _is_for_type_checkers(node.test):
         for other in node.orelse:
             yield from _imports(other)
     else:
         for child in ast.iter_child_nodes(node):
             yield from _imports(child)
+
+
+def _package_imported_from(call: ast.Call) -> str:
+    """Return from which package of ours ``import_module`` takes a module, or ``""``."""
+    named = getattr(call.func, "attr", getattr(call.func, "id", "")) == "import_module"
+    text = call.args[0].values[0] if named and isinstance(call.args[0], ast.JoinedStr) else None
+    begin = text.value if isinstance(text, ast.Constant) else ""
+    return begin.rpartition(".")[0] if _is_ours(begin) else ""
+
+
+def _modules_of(package: str) -> Iterator[str]:
+    folder = (_find(package) or Path()).parent
+    for path in folder.iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").is_file():
+            yield f"{package}.{path.stem}"
 
 
 def _is_ours(module: str) -> bool:

@@ -9,7 +9,8 @@ import time
 import jax
 import jax.numpy as jnp
 
-from l2o.config.files import build, read_yaml
+from l2o.config.files import build
+from l2o.config.parsing import read_yaml
 from l2o.config.parts import PPOTraining, ppo_training
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.ppo_tasks import ppo_lifetime

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from forked import snakemake
 
-from l2o.pipeline.contract import RECORD
+from l2o.jobs import RECORD
 from l2o.workflow.registry import get_stage, stage_names, word_of
 
 REPOSITORY = Path(__file__).parents[2]

@@ -47,10 +47,8 @@ def planned(config, tmp_path_factory):
     checkout = Checkout(tmp_path_factory.mktemp("contract") / "fresh")
     checkout.without_messages()
     (checkout.folder / "changes.yaml").write_text(yaml.safe_dump(SETTINGS))
-    targets = ["all", "analysis", "transfer_variants"]
-    targets += [f"ablation_{name}" for name in config.ablations]
-    targets += [f"sweep_{name}" for name in config.sweeps]
-    targets += [f"meta_train_{name}" for name in config.recipes]
+    # Every job by what it makes first.
+    targets = [output_files(config, job, RESULTS)[0] for job in every_job(config)]
     options = ["--dry-run", "--printshellcmds", "--configfile", "changes.yaml"]
     done = checkout.snakemake(*options, "--config", "scale=smoke", "--", *targets)
     return parse(done.stdout + done.stderr)

@@ -83,3 +83,9 @@ def get_priority(wildcards):
     if wildcards.recipe == CFG.select.recipe:
         return 10
     return sum(wildcards.recipe in ablation.recipes for ablation in CFG.ablations.values())
+
+
+def get_caption(section):
+    """A section's own caption, or the one of all figures."""
+    own = os.path.join(workflow.basedir, "workflow/report", f"{section}.rst")
+    return f"../report/{section if os.path.exists(own) else 'figure'}.rst"

@@ -38,7 +38,7 @@ rule report:
             report(
                 directory(f"{RESULTS}/figures/{section}"),
                 patterns=["{figure}.svg"],
-                caption=f"../report/{section}.rst",
+                caption=get_caption(section),
                 category=title,
                 labels={"figure": "{figure}"},
             )

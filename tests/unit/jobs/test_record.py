@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from l2o.jobs import progress, provenance
+from l2o.jobs.history import plain, read_history
 from l2o.jobs.interrupts import Interrupted
 from l2o.jobs.progress import CompileClock, Progress, format_seconds
-from l2o.jobs.record import Run, plain, read_history
+from l2o.jobs.record import Run
 from l2o.jobs.system_metrics import gpu_values
 
 

@@ -16,8 +16,9 @@ import pytest
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
+from l2o.jobs.history import read_history
 from l2o.jobs.reading import find_jobs
-from l2o.jobs.record import Run, read_history
+from l2o.jobs.record import Run
 from l2o.tracking import (
     EXPERIMENT,
     RUN_KEY_TAG,

@@ -210,12 +210,15 @@ def test_the_code_of_a_stage_is_what_it_imports():
     assert not any(name.startswith(("optimizers/", "meta/", "agents/")) for name in study)
     report = names_of("report")
     for section in SECTIONS:
-        files_of = ("__init__.py", "figures.py", "section.html.j2")
+        files_of = ("__init__.py", "section.html.j2")
         assert {f"report/sections/{section}/{name}" for name in files_of} <= report
     assert any(name.endswith("style.css") for name in report)
     assert all("cli.py" not in names_of(stage) for stage in stage_names())
+    assert {"report/sections/transfer/figures.py", "report/sections/transfer/claims.py"} <= report
     # What checks a configuration is of no matter to what is made of the settings.
-    assert all("config/models.py" not in names for names in (train, transfer))
+    assert all(
+        "config/models.py" not in names for names in (train, transfer, study, names_of("sweep"))
+    )
 
 
 def test_versions_of_code_are_the_same_each_time():
