@@ -1,11 +1,13 @@
 """Rules and stages say the same of inputs, outputs, commands; a new stage is a file and a rule."""
 
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -121,67 +123,19 @@ def test_rules_call_what_stages_say(config, planned):
         assert one == other
 
 
-TOY = '''
-"""A stage that somebody adds."""
-
-from typing import NamedTuple
-
-from l2o.pipeline.contract import Input, Stage, job, name_option
-
-
-class Settings(NamedTuple):
-    task: str
-    seeds: int
+def blocks_of(title: str) -> list[str]:
+    """Return the code in a section of CONTRIBUTING.md."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    section = text.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+    return [
+        textwrap.dedent(code)
+        for code in re.findall(r"^ *```python\n(.*?)```", section, re.M | re.S)
+    ]
 
 
-def settings(config, task):
-    return Settings(task, config.baselines.seeds)
+class TestAStageThatSomebodyAdds:
+    """The one of CONTRIBUTING.md, as it is there."""
 
-
-def jobs(config):
-    yield job("toy", task="catch")
-
-
-def inputs(config, task):
-    yield Input(job("baselines", task=task), ("run.json", "tuned.json"))
-
-
-def run(settings, out):
-    from l2o.files import write_json
-
-    write_json(out / "run.json", {"seeds": settings.seeds})
-    write_json(out / "toy.json", settings.task)
-
-
-STAGE = Stage(
-    help="do what was added",
-    settings=settings,
-    jobs=jobs,
-    inputs=inputs,
-    run=run,
-    folder="toys/{task}",
-    outputs=("toy.json",),
-    options=(name_option("--task", "a toy task"),),
-)
-'''
-RULE = """
-
-rule toy:
-    input:
-        get_inputs("toy"),
-        config=ancient(CONFIG),
-    output:
-        run=f"{RESULTS}/toys/{{task}}/run.json",
-        toy=f"{RESULTS}/toys/{{task}}/toy.json",
-    params:
-        out=subpath(output.run, parent=True),
-        version=get_version("toy"),
-    shell:
-        "l2o toy --config {input.config:q} --task {wildcards.task:q} --out {params.out:q}"
-"""
-
-
-class TestToyStage:
     @pytest.fixture(scope="class")
     @staticmethod
     def place(tmp_path_factory):
@@ -190,9 +144,10 @@ class TestToyStage:
         for name in ("l2o", "workflow", "config", "tests/drill"):
             shutil.copytree(REPOSITORY / name, folder / name)
         shutil.copy(REPOSITORY / "Snakefile", folder)
-        (folder / "l2o/stages/toy.py").write_text(TOY)
-        with (folder / "Snakefile").open("a") as snakefile:
-            snakefile.write(RULE)
+        stage, rule = blocks_of("Add a stage")
+        (folder / "l2o/stages/best_rates.py").write_text(stage)
+        with (folder / "workflow/rules/baselines.smk").open("a") as rules:
+            rules.write(f"\n\n{rule}")
         (folder / "bin").mkdir()
         command = folder / "bin/l2o"
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m l2o.cli "$@"\n')
@@ -200,7 +155,7 @@ class TestToyStage:
         made = folder / RESULTS / "baselines/catch"
         made.mkdir(parents=True)
         for name in ("run.json", "curves.parquet", "tuning.parquet", "tuned.json"):
-            (made / name).write_text("{}")
+            (made / name).write_text('{"adam": 0.01}')
         return folder
 
     @staticmethod
@@ -211,7 +166,7 @@ class TestToyStage:
 
     def snakemake(self, place, *more):
         words = ["snakemake", "--cores", "1", "--config", "scale=smoke", *more]
-        target = f"{RESULTS}/toys/catch/toy.json"
+        target = f"{RESULTS}/best_rates/catch/rates.json"
         done = self.run(place, sys.executable, "-m", *words, "--", target)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -219,29 +174,32 @@ class TestToyStage:
     def test_the_workflow_runs_it_and_knows_when_to_do_so_again(self, place):
         # What is here was not made by this workflow: its version cannot have changed.
         self.snakemake(place, "--rerun-triggers", "mtime")
-        assert (place / RESULTS / "toys/catch/toy.json").read_text() == '"catch"\n'
-        assert '"seeds": 3' in (place / RESULTS / "toys/catch/run.json").read_text()
-        edit = {"baselines": {"seeds": 4}}
+        folder = place / RESULTS / "best_rates/catch"
+        assert json.loads((folder / "rates.json").read_text()) == {"adam": 0.01}
+        record = json.loads((folder / "run.json").read_text())
+        assert record["stage"] == "best_rates" and record["tags"]["task"] == "catch"
+        edit = {"baselines": {"seeds": 4}}  # of what it reads
         (place / "edit.yaml").write_text(f"{edit}")
         again = self.snakemake(place, "--dry-run", "--configfile", "edit.yaml")
-        assert re.search(r"^toy +1$", again, re.M)
-        source = place / "l2o/stages/toy.py"
-        source.write_text(source.read_text().replace("that somebody adds", "that somebody added"))
+        assert re.search(r"^best_rates +1$", again, re.M)
+        source = place / "l2o/stages/best_rates.py"
+        source.write_text(source.read_text().replace("Yield the baselines.", "Yield baselines."))
         again = self.snakemake(place, "--dry-run")
-        assert re.search(r"^toy +1$", again, re.M) and "Params have changed" in again
+        assert re.search(r"^best_rates +1$", again, re.M) and "Params have changed" in again
 
     def test_the_command_line_has_it(self, place):
         done = self.run(place, "l2o", "--help")
-        assert re.search(r"toy +do what was added", done.stdout)
-        done = self.run(place, "l2o", "toy", "--help")
+        assert re.search(r"best-rates +say which learning rates", done.stdout)
+        done = self.run(place, "l2o", "best-rates", "--help")
         assert "--task TASK" in done.stdout and "--out DIR" in done.stdout
 
     def test_stand_ins_and_drill_have_it(self, place):
         code = (
             "import sys; sys.path += ['tests']\n"
             "from drill.stages import STAGES\n"
-            "print(STAGES['toy'].command, STAGES['toy'].outputs)\n"
+            "print(STAGES['best_rates'].command, STAGES['best_rates'].outputs)\n"
         )
         done = self.run(place, sys.executable, "-c", code)
         assert done.returncode == 0, done.stderr
-        assert "'toy', '--config'" in done.stdout and f"{RESULTS}/toys/catch" in done.stdout
+        assert "'best-rates', '--config'" in done.stdout
+        assert f"{RESULTS}/best_rates/catch" in done.stdout
