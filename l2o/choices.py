@@ -56,6 +56,12 @@ GYMNAX_TASKS = {
 }
 """gymnax environments, all with discrete actions, that PPO learns: their names in gymnax."""
 
+TOY_TASKS = (
+    *("big_dense_long", "big_dense_short", "big_sparse_long", "big_sparse_short"),
+    *("small_dense_long", "small_dense_short", "small_sparse_long", "small_sparse_short"),
+    *("gridworld_family", "gridworld_family_small", "catch", "digits"),
+)
+"""Learned by A2C or, if they are supervised, by a classifier."""
 SUPERVISED_TASKS = ("digits",)
 """Toy tasks that are no reinforcement learning."""
 

@@ -19,7 +19,7 @@ from l2o.redaction import redact_tracebacks
 from l2o.workflow.registry import get_stage, modules_in, stage_names, word_of
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
-# In the order in which they run; others come after them.
+# How they are listed; others come after them.
 _FIRST = (
     *("meta_train", "baselines", "select", "tune", "transfer", "transfer_summary"),
     *("report", "track", "sweep", "score_sweep", "level", "ablate"),
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(words)
     _set_environment(args.is_deterministic)
-    if os.environ.get("MLFLOW_TRACKING_URI"):
+    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         from l2o.tracking.live import follow_jobs
 
         follow_jobs()

@@ -161,6 +161,13 @@ def _is_intact(data: bytes) -> bool:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the hexadecimal SHA-256 digest of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the hexadecimal SHA-256 digest of a file.
+
+    Raises:
+        ResultsError: There is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: no such file.") from None

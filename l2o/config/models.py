@@ -7,20 +7,13 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from l2o.choices import TOY_TASKS
 from l2o.config.analysis import Analysis
-from l2o.config.base import Model, Name, Positive, PositiveFloat, Torso, field
+from l2o.config.base import Model, Name, Positive, PositiveFloat, field
+from l2o.config.budgets import Pretrained, ToyBudget
 from l2o.config.recipe import Recipe
 from l2o.config.transfer import Transfer
 from l2o.errors import unknown_name
-
-
-class ToyBudget(Model):
-    """How long A2C agents are trained on a toy task when optimizers are evaluated."""
-
-    environments: Positive = field("Parallel environments of one agent.")
-    updates: Positive = field("Agent updates of one lifetime.")
-    points: Positive = field("Points of a learning curve.", 20)
-    torso: Torso | None = field("Network torso; none for the published one.", None)
 
 
 class Baselines(Model):
@@ -41,13 +34,6 @@ class Select(Model):
     meta_seeds: list[Annotated[int, pydantic.Field(ge=0)]] | None = field(
         "Seeds of its meta-training, all of whose checkpoints compete; none for `meta_seeds`.", None
     )
-
-
-class Pretrained(Model):
-    """A learned optimizer from elsewhere, to be compared with."""
-
-    weights: str = field("Weight file, see `l2o import-weights`.")
-    learning_rate: PositiveFloat = field("Its learning rate.", 1.0)
 
 
 class Ablation(Model):
@@ -133,7 +119,8 @@ class Config(Model):
         _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
         _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
         _disjoint("transfer.tuning_tasks", set(self.transfer.tuning_tasks), "test tasks", test)
-        missing = sorted((training | validation) - set(self.toy_tasks))
+        compared = {task for a in self.ablations.values() for task in a.tasks} & set(TOY_TASKS)
+        missing = sorted((training | validation | compared) - set(self.toy_tasks))
         if missing:
             raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
         unknown = sorted(set(self.analysis.identity.sources) - set(self.analysis.sources))

@@ -13,7 +13,8 @@ from l2o.errors import ConfigError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from l2o.config.models import Config, ToyBudget
+    from l2o.config.budgets import ToyBudget
+    from l2o.config.models import Config
     from l2o.config.ppo import PPOBudget
     from l2o.config.transfer import Transfer
 

@@ -17,7 +17,7 @@ from l2o.seeding import key_for
 from l2o.statistics.effects import CHECKPOINTS, ELSEWHERE
 
 if TYPE_CHECKING:
-    from l2o.config.models import Pretrained
+    from l2o.config.budgets import Pretrained
     from l2o.jobs.record import Run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from l2o.errors import unknown_name
 from l2o.jobs import RECORD
 from l2o.pipeline.contract import Input, Job, job
 
@@ -22,7 +23,13 @@ def trainings(config: Config, recipe: str) -> Iterator[Job]:
 
 
 def levels_of(config: Config, ablation: str) -> Iterator[Job]:
-    """Yield a job for every level of an ablation and every place where they are compared."""
+    """Yield a job for every level of an ablation and every place where they are compared.
+
+    Raises:
+        L2OError: There is no such ablation.
+    """
+    if ablation not in config.ablations:
+        raise unknown_name("ablation", ablation, config.ablations)
     compared = config.ablations[ablation]
     for recipe in compared.recipes:
         for where in (TOY, *compared.tasks):

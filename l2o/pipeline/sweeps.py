@@ -21,7 +21,7 @@ def rows_of(config: Config, sweep: str, row: str | None = None) -> tuple[Row, ..
     return tuple(rows if row is None else [find_row(rows, row)])
 
 
-def trainings(config: Config, sweep: str) -> Iterator[Job]:
+def row_trainings(config: Config, sweep: str) -> Iterator[Job]:
     """Yield one job for all rows, or one for each where they do not share one."""
     if config.sweeps[sweep].one_program:
         yield job("sweep", sweep=sweep)

@@ -1,1 +1,1 @@
-"""The stage `report`: everything that a run found, in one HTML file."""
+"""The HTML page about a run."""

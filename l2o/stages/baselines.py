@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from l2o.choices import TOY_TASKS
 from l2o.config.parts import (
     Grid,
     PPOTraining,
@@ -38,7 +39,7 @@ class Settings(NamedTuple):
 
 def settings(config: Config, task: str) -> Settings:
     """Return the settings of a toy task, or of one that PPO learns."""
-    if task not in config.toy_tasks:
+    if task not in TOY_TASKS:
         # Only the unit of scores, with the budget of the transfer evaluation.
         grid, seeds = ppo_grid(config), config.transfer.seeds
         ppo = ppo_training(config)

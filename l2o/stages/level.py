@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from l2o.choices import TOY_TASKS
 from l2o.config.parts import PPOTraining, ToyTraining, ppo_training, toy_trainings
 from l2o.errors import unknown_name
 from l2o.pipeline.contract import Input, Job, Stage, job, name_option
@@ -17,7 +18,8 @@ from l2o.pipeline.jobs import TOY, levels_of
 from l2o.pipeline.options import RUNS
 
 if TYPE_CHECKING:
-    from l2o.config.models import Config, Pretrained
+    from l2o.config.budgets import Pretrained
+    from l2o.config.models import Config
 
 
 class Settings(NamedTuple):
@@ -50,7 +52,7 @@ def settings(config: Config, recipe: str, where: str) -> Settings:
     """
     if recipe not in (known := [*config.recipes, *config.pretrained]):
         raise unknown_name("recipe", recipe, known)
-    if where == TOY or where in config.toy_tasks:
+    if where == TOY or where in TOY_TASKS:
         tasks = config.toy_evaluation_tasks if where == TOY else [where]
         training, seeds = toy_trainings(config, tasks), config.evaluation_seeds
     else:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from l2o.choices import TOY_TASKS
 from l2o.config.parts import Recording, ppo_training, toy_training
 from l2o.errors import unknown_name
 from l2o.pipeline.contract import Job, Stage, name_option, plain_settings
@@ -33,7 +34,7 @@ def settings(config: Config, source: str) -> Settings:
     if source not in own.sources:
         raise unknown_name("source", source, own.sources)
     task, rate = own.sources[source].task, own.sources[source].learning_rate
-    toy = task in config.toy_tasks
+    toy = task in TOY_TASKS
     training = toy_training(config, task) if toy else ppo_training(config)
     kept = own.noise_gradients, own.window, own.coordinates
     return Settings(config.scale, Recording(source, task, rate, training, own.seeds, *kept))

@@ -10,7 +10,7 @@ from l2o.config.parts import ToyTraining, toy_trainings
 from l2o.pipeline.contract import Input, Job, Stage, folder_option, job, name_option
 from l2o.pipeline.jobs import baselines_of
 from l2o.pipeline.options import BASELINES
-from l2o.pipeline.sweeps import made_by, rows_of, trainings
+from l2o.pipeline.sweeps import made_by, row_trainings, rows_of
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
@@ -44,7 +44,7 @@ def jobs(config: Config) -> Iterator[Job]:
 
 def inputs(config: Config, sweep: str) -> Iterator[Input]:
     """Yield the rows' records and checkpoints, and the baselines of the validation tasks."""
-    for one in trainings(config, sweep):
+    for one in row_trainings(config, sweep):
         yield Input(one, tuple(made_by(config, **one.named)))
     yield from baselines_of(config.select.tasks)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.pipeline.contract import Job, Stage, name_option
 from l2o.pipeline.options import devices_option
-from l2o.pipeline.sweeps import made_by, rows_of, trainings
+from l2o.pipeline.sweeps import made_by, row_trainings, rows_of
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
@@ -36,7 +36,7 @@ def settings(config: Config, sweep: str, row: str | None = None) -> Settings:
 def jobs(config: Config) -> Iterator[Job]:
     """Yield a job for every sweep, or for each of its rows where they do not share one."""
     for sweep in config.sweeps:
-        yield from trainings(config, sweep)
+        yield from row_trainings(config, sweep)
 
 
 def run(settings: Settings, out: Path, state: Path, code: str, devices: int = 1) -> None:

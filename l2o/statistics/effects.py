@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from l2o.choices import ROLES
+from l2o.errors import ResultsError
 from l2o.files import read_table
 from l2o.statistics.aggregates import TransferScores, score_tasks
 from l2o.statistics.bootstrap import nested_estimate
@@ -54,7 +55,15 @@ def summary(curves: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     Args:
         curves: From :func:`level_curves`.
         roles: What every task is for.
+
+    Raises:
+        ResultsError: There are results on another task.
     """
+    if unknown := sorted(set(curves["task"]) - set(roles)):
+        raise ResultsError(
+            f"levels have results on {', '.join(unknown)}, where nothing is compared; "
+            "run them again."
+        )
     finals = final_returns(curves)
     names = curves[["optimizer", "level", "recipe", "meta_seed", "checkpoint"]].drop_duplicates()
     table = summarize(finals, ["optimizer", "task"]).merge(names, on="optimizer")

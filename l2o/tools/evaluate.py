@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         L2OError: An unknown task or optimizer, a damaged weight file, or a budget out of range.
     """
-    from l2o.config.models import ToyBudget
+    from l2o.config.budgets import ToyBudget
     from l2o.config.parsing import parse
     from l2o.config.parts import ToyTraining
     from l2o.errors import ConfigError

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from l2o import stages
-from l2o.errors import unknown_name
+from l2o.errors import L2OError, unknown_name
 from l2o.pipeline.contract import Job, Stage
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def modules_in(package: ModuleType) -> list[str]:
     """Return the names of the modules in a package, sorted."""
     files = (file for folder in package.__path__ for file in os.listdir(folder))
     names = (file.removesuffix(".py") for file in files if file.endswith(".py"))
-    return sorted(name for name in names if name != "__init__")
+    return sorted(name for name in names if name.isidentifier() and name != "__init__")
 
 
 @functools.cache
@@ -34,11 +34,15 @@ def get_stage(name: str) -> Stage:
     """Return a stage by its name.
 
     Raises:
-        L2OError: There is none; the message gives the nearest valid one.
+        L2OError: There is none, and the message gives the nearest valid one; or its file has no
+            contract.
     """
     if name not in stage_names():
         raise unknown_name("stage", name, stage_names())
-    return importlib.import_module(f"{stages.__name__}.{name}").STAGE
+    module = importlib.import_module(f"{stages.__name__}.{name}")
+    if not isinstance(getattr(module, "STAGE", None), Stage):
+        raise L2OError(f"{module.__file__}: has no STAGE, the contract of a stage.")
+    return module.STAGE
 
 
 def word_of(name: str) -> str:

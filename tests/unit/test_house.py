@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import l2o
-from l2o import choices
+from l2o import choices, stages
+from l2o.errors import L2OError
 from l2o.meta.estimators import make_estimator
 from l2o.meta.objectives import OBJECTIVES, get_objective
 from l2o.pipeline.contract import Stage
@@ -46,7 +47,7 @@ def test_what_imports_by_name_is_known():
     # The public names of `import l2o`, commands, stages; libraries that are imported late.
     ours = {"__init__.py", "cli.py", "workflow/registry.py"}
     # And sections of the report, which are followed: there.
-    ours |= {"report/page.py", "workflow/versions.py"}
+    ours |= {"report/page.py", "workflow/sources.py"}
     assert names == ours | {"environments/lazy.py", "statistics/bootstrap.py"}
 
 
@@ -57,7 +58,7 @@ def test_choices_are_what_the_code_has():
         for objective in choices.OBJECTIVES:
             try:
                 get_objective(objective, estimator)
-            except l2o.errors.L2OError:
+            except L2OError:
                 continue
             possible[estimator].append(make_estimator(estimator, objective, choices.SHAPINGS[0]))
     assert all(possible.values())
@@ -75,6 +76,33 @@ def test_every_stage_and_section_has_its_contract():
     for section in SECTIONS:
         folder = PACKAGE / "report/sections" / section
         assert {"__init__.py", "section.html.j2"} <= {path.name for path in folder.iterdir()}
+
+
+def test_names_of_tasks_are_listed_once():
+    assert set(choices.TOY_TASKS) == set(TOY_TASKS)
+    assert not {*choices.BRAX_TASKS, *choices.GYMNAX_TASKS} & set(TOY_TASKS)
+
+
+def test_learned_optimizers_do_not_import_each_other():
+    folder = PACKAGE / "optimizers"
+    shared = {"base", "classical", "registry", "weights"}
+    own = {path.stem for path in folder.glob("*.py")} - shared
+    assert len(own) > 8
+    for name in own:
+        tree = ast.parse((folder / f"{name}.py").read_text())
+        origins = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not origins & {f"l2o.optimizers.{other}" for other in own}, name
+
+
+def test_a_stage_without_a_contract_is_named(tmp_path, monkeypatch):
+    (tmp_path / "empty_one.py").write_text('"""Says nothing."""\n')
+    (tmp_path / "two words.py").write_text("")
+    monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(tmp_path)])
+    assert "empty_one" in stage_names() and "two words" not in stage_names()
+    with pytest.raises(L2OError, match=r"empty_one\.py: has no STAGE"):
+        get_stage("empty_one")
+    with pytest.raises(L2OError, match=r"unknown stage 'tranfer'\. Did you mean 'transfer'"):
+        get_stage("tranfer")
 
 
 def test_settings_of_ppo_are_listed_once():

@@ -123,6 +123,25 @@ def test_rules_call_what_stages_say(config, planned):
         assert one == other
 
 
+def test_rules_have_the_version_of_their_stage():
+    """Else they would keep results that other settings or other code have made."""
+    text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    blocks = re.split(r"^ *(?:use rule \w+ as \w+ with|rule ?\w*):\n", text, flags=re.M)[1:]
+    seen = []
+    for block in blocks:
+        version = re.findall(r'version=get_version\("(\w+)"', block)
+        command = re.search(r'"l2o ([\w-]+) ', block)
+        if command:
+            name = command[1].replace("-", "_")
+            assert version == [name]
+            assert re.findall(r'^ +get_inputs\("(\w+)"', block, re.M) == [name]
+            seen.append(name)
+        elif " output:" in block:  # of another rule's command
+            assert version == ["transfer"]
+    # Rows of sweeps have a rule for those that share a job, and one for those that do not.
+    assert sorted(seen) == sorted([*stage_names(), "sweep"])
+
+
 def blocks_of(title: str) -> list[str]:
     """Return the code in a section of CONTRIBUTING.md."""
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()

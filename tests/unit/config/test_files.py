@@ -147,6 +147,11 @@ def test_recipe_of_its_own(tmp_path):
             "transfer.tuning_tasks and test tasks overlap: inverted_double_pendulum",
         ),
         ("select.tasks", ["small_sparse_long"], "toy_tasks lacks the budget of small_sparse_long"),
+        (
+            "ablations.rewards.tasks",
+            ["big_dense_long"],
+            "toy_tasks lacks the budget of big_dense_long",
+        ),
         ("baselines.optimizers", ["sign"], "baselines.optimizers must hold adam"),
         (
             "recipe.tasks",

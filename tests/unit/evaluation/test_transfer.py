@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from l2o.config import files as config
-from l2o.config.models import ToyBudget
+from l2o.config.budgets import ToyBudget
 from l2o.config.parts import ToyTraining, contenders
 from l2o.errors import CheckpointError, ResultsError
 from l2o.evaluation import resume as resume_module

@@ -12,7 +12,7 @@ from killing import RECIPE
 from places import ROOT
 
 from l2o.cli import main
-from l2o.config.models import ToyBudget
+from l2o.config.budgets import ToyBudget
 from l2o.config.parsing import parse
 from l2o.config.parts import ToyTraining
 from l2o.config.recipe import Recipe

@@ -14,9 +14,10 @@ from l2o import stages
 from l2o.config import files
 from l2o.pipeline.contract import job
 from l2o.report.sections import SECTIONS
-from l2o.workflow import versions
+from l2o.workflow import sources, versions
 from l2o.workflow.registry import get_stage, stage_names
-from l2o.workflow.versions import Versions, code_version, digest, source_files
+from l2o.workflow.sources import source_files
+from l2o.workflow.versions import Versions, code_version, digest
 
 REPOSITORY = ROOT
 PACKAGE = Path(l2o.__file__).parent
@@ -156,6 +157,17 @@ def test_settings_are_what_a_stage_uses(path, value, expected):
     assert digest(report(before)) != digest(report(after))
 
 
+def test_the_order_of_an_ablations_levels_counts():
+    """The first one is the full method, with which the others are compared."""
+    before = build()
+    ablations = dict(before.ablations)
+    other = ablations["inductive_bias"]
+    turned = dict(reversed(other.recipes.items()))
+    ablations["inductive_bias"] = other.model_copy(update={"recipes": turned})
+    after = before.model_copy(update={"ablations": ablations})
+    assert changed(settings_of(before), settings_of(after)) == {"ablate bias"}
+
+
 def test_settings_are_the_same_each_time():
     assert settings_of(build()) == settings_of(build())
 
@@ -190,6 +202,31 @@ def test_versions_follow_the_code_of_what_inputs_are_made_by(monkeypatch):
     monkeypatch.setattr(versions, "code_version", edited)
     after = versions_of(build())
     assert changed(before, after) == RECORDINGS
+
+
+def test_methods_of_settings_are_code_too(tmp_path):
+    """A recipe's tasks name themselves in metrics: the file of their class counts."""
+    shutil.copytree(PACKAGE, tmp_path / "l2o")
+    code = (
+        f"config = {str(REPOSITORY / 'config')!r}\n"
+        "from l2o.config.files import build; from l2o.config.parsing import read_yaml\n"
+        "from l2o.pipeline.contract import job; from l2o.workflow.versions import Versions\n"
+        "settings = read_yaml(f'{config}/config.yaml') | {'scale': 'smoke'}\n"
+        "known = Versions(build(settings, config))\n"
+        "print(known.version(job('meta_train', recipe='linear', seed=0)))\n"
+        "print(known.version(job('baselines', task='catch')))\n"
+    )
+
+    def both():
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    before = both()
+    file = tmp_path / "l2o/config/recipe.py"
+    file.write_text(file.read_text().replace("return self.name or self.task", "return self.task"))
+    after = both()
+    assert before[0] != after[0] and before[1] == after[1]
 
 
 # The code of a stage
@@ -229,6 +266,8 @@ def test_versions_of_code_are_the_same_each_time():
 
 
 MODULE = """
+from ..jobs import interrupts
+from .. import redaction as r
 from typing import TYPE_CHECKING
 import typing
 from l2o.files import sha256
@@ -254,12 +293,13 @@ def run():
 def test_imports_are_followed_wherever_they_are(tmp_path, monkeypatch):
     (tmp_path / "toy.py").write_text(MODULE)
     monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(tmp_path)])
-    versions._find.cache_clear()
+    sources.find_module.cache_clear()
     names = {path.name for path in source_files("l2o.stages.toy")}
     assert {"toy.py", "files.py", "seeding.py", "locks.py", "history.py", "choices.py"} <= names
+    assert {"interrupts.py", "redaction.py"} <= names, "relative ones"
     assert {"errors.py", "redaction.py"} <= names, "what they import, too"
     assert not {"train.py", "outer.py"} & names, "what is for type checkers alone"
-    versions._find.cache_clear()
+    sources.find_module.cache_clear()
 
 
 @pytest.mark.parametrize("stage", ["baselines", "record", "level"])
@@ -289,7 +329,7 @@ def test_what_a_stage_really_imports_is_in_its_code(stage, tmp_path):
     assert done.returncode == 0, done.stderr
     modules = done.stdout.rpartition("modules:")[2].split()
     imported = {
-        Path(sys.modules.get(m).__file__ if m in sys.modules else versions._find(m))
+        Path(sys.modules.get(m).__file__ if m in sys.modules else sources.find_module(m))
         for m in modules
     }
     code_of = set(source_files(f"l2o.stages.{stage}"))
@@ -331,3 +371,7 @@ def test_an_edit_changes_the_code_of_those_that_import_it(tmp_path):
         edited = changed(before, all_versions())
         assert some <= edited and not others & edited, (name, edited)
         file.write_text(text)
+    for stray in (".cli.py.swp", ".#drift.py", ".DS_Store", "notes.txt"):  # of editors and people
+        (tmp_path / "l2o/stages" / stray).touch()
+        (tmp_path / "l2o" / stray).touch()
+    assert all_versions() == before
