@@ -103,6 +103,7 @@ def test_cluster_resources_are_those_of_rules_that_are_submitted():
     text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)*)", text + "\n", re.M))
     submitted = {name for name, body in blocks.items() if "localrule: True" not in body}
+    submitted |= set(re.findall(r"^use rule \w+ as (\w+) with", text, re.M))
     assert {"meta_train", "transfer"} <= submitted
     with open(REPOSITORY / "slurm/config.yaml") as file:
         profile = ProfileConfigFileParser().parse(file)
