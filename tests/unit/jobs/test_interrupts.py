@@ -6,16 +6,17 @@ import subprocess
 import sys
 import threading
 
+import pytest
 from killing import RECIPE, Workplace, assert_same_results, history, record
 
 from l2o.jobs.interrupts import EXIT_CODE, postponed
+
+pytestmark = pytest.mark.long
 
 # `l2o` whose process group gets SIGTERM as soon as it has logged a step.
 TOLD_L2O = """
 import os, signal, sys
 import l2o.cli, l2o.jobs.record
-
-pytestmark = pytest.mark.long
 
 step, *sys.argv[1:] = sys.argv[1:]
 log = l2o.jobs.record.Run.log

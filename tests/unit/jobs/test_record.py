@@ -77,7 +77,7 @@ class TestRecord:
         record = read(tmp_path / "run.failed.json")
         assert record["status"] == "failed"
         assert record["error"] == "RuntimeError: diverged"
-        assert "test_runs.py" in record["traceback"]
+        assert "test_record.py" in record["traceback"]
         assert not (tmp_path / "run.json").exists()
         assert [line["step"] for line in read_history(tmp_path)] == [1]
 
