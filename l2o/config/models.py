@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from l2o.choices import TOY_TASKS
-from l2o.config.analysis import Analysis
+from l2o.config.analysis import Analysis, GradientSource
 from l2o.config.base import Model, Name, Positive, PositiveFloat, field
 from l2o.config.budgets import Pretrained, ToyBudget
 from l2o.config.recipe import Recipe
@@ -155,6 +155,26 @@ class Config(Model):
         if name not in self.recipes:
             raise unknown_name("recipe", name, self.recipes)
         return self.recipes[name]
+
+    def get_ablation(self, name: str) -> Ablation:
+        """Return an ablation by name.
+
+        Raises:
+            L2OError: It is unknown; the message gives the nearest valid one.
+        """
+        if name not in self.ablations:
+            raise unknown_name("ablation", name, self.ablations)
+        return self.ablations[name]
+
+    def get_source(self, name: str) -> GradientSource:
+        """Return a source of gradients by name.
+
+        Raises:
+            L2OError: It is unknown; the message gives the nearest valid one.
+        """
+        if name not in self.analysis.sources:
+            raise unknown_name("source", name, self.analysis.sources)
+        return self.analysis.sources[name]
 
     @property
     def selection_seeds(self) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from l2o.errors import unknown_name
 from l2o.jobs import RECORD
 from l2o.pipeline.contract import Input, Job, job
 
@@ -28,9 +27,7 @@ def levels_of(config: Config, ablation: str) -> Iterator[Job]:
     Raises:
         L2OError: There is no such ablation.
     """
-    if ablation not in config.ablations:
-        raise unknown_name("ablation", ablation, config.ablations)
-    compared = config.ablations[ablation]
+    compared = config.get_ablation(ablation)
     for recipe in compared.recipes:
         for where in (TOY, *compared.tasks):
             yield job("level", recipe=recipe, where=where)

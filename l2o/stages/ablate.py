@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.errors import unknown_name
 from l2o.jobs import RECORD
 from l2o.pipeline.contract import (
     Input,
@@ -50,9 +49,7 @@ def settings(config: Config, ablation: str) -> Settings:
     Raises:
         L2OError: There is no such ablation.
     """
-    if ablation not in config.ablations:
-        raise unknown_name("ablation", ablation, config.ablations)
-    own = config.ablations[ablation]
+    own = config.get_ablation(ablation)
     return Settings(
         ablation,
         config.scale,

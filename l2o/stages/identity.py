@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.errors import unknown_name
 from l2o.jobs import RECORD
 from l2o.pipeline.contract import Input, Job, Stage, job, name_option
 from l2o.pipeline.options import RECORDINGS
@@ -30,10 +29,9 @@ def settings(config: Config, source: str) -> Settings:
     Raises:
         L2OError: There is no such source.
     """
-    own = config.analysis
-    if source not in own.sources:
-        raise unknown_name("source", source, own.sources)
-    return Settings(source, config.scale, own.identity.model_copy(update={"sources": [source]}))
+    config.get_source(source)
+    own = config.analysis.identity.model_copy(update={"sources": [source]})
+    return Settings(source, config.scale, own)
 
 
 def jobs(config: Config) -> Iterator[Job]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.choices import TOY_TASKS
 from l2o.config.parts import Recording, ppo_training, toy_training
-from l2o.errors import unknown_name
 from l2o.pipeline.contract import Job, Stage, name_option, plain_settings
 from l2o.pipeline.jobs import recordings
 from l2o.statistics.columns.gradients import RECORDING_TABLES
@@ -30,14 +29,20 @@ def settings(config: Config, source: str) -> Settings:
     Raises:
         L2OError: There is no such source.
     """
-    own = config.analysis
-    if source not in own.sources:
-        raise unknown_name("source", source, own.sources)
-    task, rate = own.sources[source].task, own.sources[source].learning_rate
-    toy = task in TOY_TASKS
-    training = toy_training(config, task) if toy else ppo_training(config)
-    kept = own.noise_gradients, own.window, own.coordinates
-    return Settings(config.scale, Recording(source, task, rate, training, own.seeds, *kept))
+    own, agents = config.analysis, config.get_source(source)
+    is_toy = agents.task in TOY_TASKS
+    training = toy_training(config, agents.task) if is_toy else ppo_training(config)
+    recording = Recording(
+        source,
+        agents.task,
+        agents.learning_rate,
+        training,
+        own.seeds,
+        own.noise_gradients,
+        own.window,
+        own.coordinates,
+    )
+    return Settings(config.scale, recording)
 
 
 def jobs(config: Config) -> Iterator[Job]:
