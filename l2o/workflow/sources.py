@@ -10,6 +10,9 @@ from l2o import stages
 _ROOT = Path(__file__).parents[2]
 _PACKAGE = "l2o"
 _DATA = (".j2", ".css")
+# Where statements have other statements, of whatever kind they are.
+_ELSE = ("orelse",)
+_BLOCKS = ("body", *_ELSE, "handlers", "finalbody", "cases")
 
 
 def source_files(*modules: str) -> list[Path]:
@@ -60,10 +63,18 @@ def _data_files(folder: Path) -> tuple[Path, ...]:
 def _imported(module: str, path: Path) -> tuple[str, ...]:
     """Return the names that a module imports from this package: modules, or what is in them."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return tuple(_imports(ast.parse(path.read_bytes()), package))
+    text = path.read_bytes()
+    tree = ast.parse(text)
+    found = list(_imports(tree, package))
+    if b"import_module" in text:  # few have it, and looking at every expression takes long
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        by_name = filter(None, map(_package_imported_from, calls))
+        found += [name for other in by_name for name in _modules_of(other)]
+    return tuple(found)
 
 
 def _imports(node: ast.AST, package: str) -> Iterator[str]:
+    """Yield what the statements in a node import, whatever they are nested in."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names if _is_ours(alias.name))
     elif isinstance(node, ast.ImportFrom):
@@ -71,14 +82,11 @@ def _imports(node: ast.AST, package: str) -> Iterator[str]:
         if _is_ours(origin):
             yield origin
             yield from (f"{origin}.{alias.name}" for alias in node.names)
-    elif isinstance(node, ast.If) and _is_for_type_checkers(node.test):
-        for other in node.orelse:
-            yield from _imports(other, package)
     else:
-        if isinstance(node, ast.Call) and (by_name := _package_imported_from(node)):
-            yield from _modules_of(by_name)
-        for child in ast.iter_child_nodes(node):
-            yield from _imports(child, package)
+        for_type_checkers = isinstance(node, ast.If) and _is_for_type_checkers(node.test)
+        for field in _ELSE if for_type_checkers else _BLOCKS:
+            for child in getattr(node, field, ()):
+                yield from _imports(child, package)
 
 
 def _origin(node: ast.ImportFrom, package: str) -> str:

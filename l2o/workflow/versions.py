@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2o import stages
@@ -77,8 +78,13 @@ def _digest_of(*modules: str) -> str:
     known = hashlib.sha256()
     for path in source_files(*modules):
         known.update(relative_name(path).encode())
-        known.update(path.read_bytes())
+        known.update(_content(path))
     return known.hexdigest()[:16]
+
+
+@functools.cache
+def _content(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 def _classes_in(value: Any) -> Iterator[type]:
