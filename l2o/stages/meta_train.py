@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
+from l2o.errors import ConfigError
 from l2o.pipeline.contract import Job, Option, Stage, name_option
 from l2o.pipeline.jobs import trainings
 from l2o.pipeline.options import devices_option
@@ -52,7 +53,13 @@ def run(
     devices: int = 1,
     distributed: bool = False,
 ) -> None:
-    """Meta-train; see :func:`l2o.meta.train.meta_train`."""
+    """Meta-train; see :func:`l2o.meta.train.meta_train`.
+
+    Raises:
+        ConfigError: The seed is negative.
+    """
+    if settings.seed < 0:
+        raise ConfigError(f"--seed: must not be negative; got {settings.seed}.")
     from l2o.meta.devices import use_devices
 
     # Before gymnax is imported, which starts JAX.

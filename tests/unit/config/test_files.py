@@ -298,6 +298,14 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, argv, message):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["smoke.json"]  # nothing written
 
 
+def test_a_negative_seed_is_refused_before_anything_is_written(cli, tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(build().recipes["linear"].model_dump()))
+    code, _, err = cli("meta-train", "--config", str(path), "--seed", "-1", "--out", "out")
+    assert (code, err) == (2, "l2o meta-train: --seed: must not be negative; got -1.\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "argv", [[], ["evalute"], ["evaluate"], ["config", "--scale"], ["list", "all"]]
 )
