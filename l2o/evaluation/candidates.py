@@ -89,9 +89,7 @@ def checkpoint_series(run_dir: str | Path) -> list[Path]:
     """
     found = sorted((Path(run_dir) / "checkpoints").glob("step_*.safetensors"))
     if not found:
-        raise CheckpointError(
-            f"{run_dir}: no checkpoints; run `l2o meta-train` or `l2o sweep`."
-        )
+        raise CheckpointError(f"{run_dir}: no checkpoints; run `l2o meta-train` or `l2o sweep`.")
     return found
 
 
