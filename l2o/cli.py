@@ -88,11 +88,12 @@ def build_parser(first: str = "") -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"l2o {__version__}")
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    known = {word_of(name): name for name in (*stage_names(), *modules_in(tools))}
+    stages, others = sorted(stage_names(), key=_place), modules_in(tools)
+    known = {word_of(name): name for name in (*stages, *others)}
     wanted = {known[first]} if first in known else set(known.values())
-    for name in sorted(wanted.intersection(stage_names()), key=_place):
+    for name in filter(wanted.__contains__, stages):
         _add_stage(words, name, get_stage(name))
-    for name in sorted(wanted.intersection(modules_in(tools))):
+    for name in filter(wanted.__contains__, others):
         tool = importlib.import_module(f"{tools.__name__}.{name}")
         own = _add_word(words, word_of(name), tool.HELP)
         tool.add_arguments(own)

@@ -1,9 +1,12 @@
 """Errors that a user can act on: the command line prints them in one line and exits with 2."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from l2o.redaction import redact
+
+Value = TypeVar("Value")
 
 
 class L2OError(Exception):
@@ -54,3 +57,19 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> L2OError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return L2OError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}.")
+
+
+def look_up(kind: str, name: str, known: Mapping[str, Value]) -> Value:
+    """Return what has a name.
+
+    Args:
+        kind: What the name should be, see :func:`unknown_name`.
+        name: The name.
+        known: By name.
+
+    Raises:
+        L2OError: There is nothing of that name; the message gives the nearest valid one.
+    """
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    return known[name]

@@ -13,7 +13,7 @@ from l2o.config.base import Model, Name, Positive, PositiveFloat, field
 from l2o.config.budgets import Pretrained, ToyBudget
 from l2o.config.recipe import Recipe
 from l2o.config.transfer import Transfer
-from l2o.errors import unknown_name
+from l2o.errors import look_up
 
 
 class Baselines(Model):
@@ -152,9 +152,7 @@ class Config(Model):
         Raises:
             L2OError: It is unknown; the message gives the nearest valid one.
         """
-        if name not in self.recipes:
-            raise unknown_name("recipe", name, self.recipes)
-        return self.recipes[name]
+        return look_up("recipe", name, self.recipes)
 
     def get_ablation(self, name: str) -> Ablation:
         """Return an ablation by name.
@@ -162,9 +160,7 @@ class Config(Model):
         Raises:
             L2OError: It is unknown; the message gives the nearest valid one.
         """
-        if name not in self.ablations:
-            raise unknown_name("ablation", name, self.ablations)
-        return self.ablations[name]
+        return look_up("ablation", name, self.ablations)
 
     def get_source(self, name: str) -> GradientSource:
         """Return a source of gradients by name.
@@ -172,9 +168,7 @@ class Config(Model):
         Raises:
             L2OError: It is unknown; the message gives the nearest valid one.
         """
-        if name not in self.analysis.sources:
-            raise unknown_name("source", name, self.analysis.sources)
-        return self.analysis.sources[name]
+        return look_up("source", name, self.analysis.sources)
 
     @property
     def selection_seeds(self) -> list[int]:

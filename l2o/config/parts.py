@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.errors import ConfigError, unknown_name
+from l2o.errors import ConfigError, look_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,9 +115,8 @@ def ppo_training(config: Config, variant: str | None = None) -> PPOTraining:
     transfer: Transfer = config.transfer
     ppo = transfer.ppo
     if variant is not None:
-        if variant not in transfer.variants:
-            raise unknown_name("variant", variant, transfer.variants)
-        ppo = ppo.model_copy(update=transfer.variants[variant].replacements())
+        over = look_up("variant", variant, transfer.variants)
+        ppo = ppo.model_copy(update=over.replacements())
     return PPOTraining(ppo, transfer.backend, transfer.episodes, transfer.points)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from l2o.config.parsing import merge, parse
 from l2o.config.recipe import Recipe
-from l2o.errors import ConfigError, unknown_name
+from l2o.errors import ConfigError, look_up, unknown_name
 
 if TYPE_CHECKING:
     from l2o.config.models import Config, Sweep
@@ -41,9 +41,7 @@ def read_sweep(config: Config, name: str) -> list[Row]:
         ConfigError: The table is missing, empty, has a column or value that a recipe has not, or a
             row twice.
     """
-    if name not in config.sweeps:
-        raise unknown_name("sweep", name, config.sweeps)
-    sweep = config.sweeps[name]
+    sweep = look_up("sweep", name, config.sweeps)
     base = config.recipes[sweep.recipe].model_dump()
     rows = [_row(base, cells, f"{sweep.table}: row {i}") for i, cells in enumerate(_read(sweep), 1)]
     folders = [row.folder for row in rows]

@@ -71,10 +71,10 @@ def job(stage: str, **parts: object) -> Job:
 
 
 class Input(NamedTuple):
-    """What a job reads: files of another job or, without one, files from elsewhere."""
+    """What a job reads: files of another job, its record among them, or files from elsewhere."""
 
     job: Job | None
-    files: tuple[str, ...] = (RECORD,)
+    files: tuple[str, ...] = ()
 
 
 def _nothing(*_: object, **__: object) -> Iterable[Any]:
@@ -147,6 +147,10 @@ class Stage(NamedTuple):
     def files_of(self, config: Config, job: Job) -> list[str]:
         """Return what a job makes, below the results of its scale."""
         names = self.outputs(config, **job.named) if callable(self.outputs) else self.outputs
+        return self.places_of(job, names)
+
+    def places_of(self, job: Job, names: Iterable[str]) -> list[str]:
+        """Return where a job has its record and other files, below the results of its scale."""
         record = (RECORD,) if self.has_record else ()
         folder = self.folder_of(job)
         return ["/".join(filter(None, (folder, name))) for name in (*record, *names)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from l2o.jobs import RECORD
 from l2o.pipeline.contract import Input, Job, job
 
 if TYPE_CHECKING:
@@ -60,13 +59,13 @@ def usual(config: Config) -> Iterator[Job]:
 def baselines_of(tasks: list[str]) -> Iterator[Input]:
     """Yield what scores on some tasks are measured by."""
     for task in tasks:
-        yield Input(job("baselines", task=task), (RECORD, "curves.parquet"))
+        yield Input(job("baselines", task=task), ("curves.parquet",))
 
 
 def contenders_of(config: Config) -> Iterator[Input]:
     """Yield what takes part in the transfer evaluation: the selection, and further recipes."""
     files = "champion.json", "champion.safetensors", "untrained.safetensors"
-    yield Input(job("select"), (RECORD, *files))
+    yield Input(job("select"), files)
     for recipe in config.transfer.recipes:
         seed = config.training_seeds(recipe)[0]
         yield Input(job("meta_train", recipe=recipe, seed=seed))

@@ -32,5 +32,6 @@ def row_trainings(config: Config, sweep: str) -> Iterator[Job]:
 
 def made_by(config: Config, sweep: str, row: str | None = None) -> Iterator[str]:
     """Yield record and checkpoints of every row that a job trains, below the sweep's folder."""
-    for one in rows_of(config, sweep, row):
-        yield from (f"{one.folder}/{name}" for name in (RECORD, "checkpoints"))
+    folders = [row] if row is not None else [one.folder for one in rows_of(config, sweep)]
+    for folder in folders:
+        yield from (f"{folder}/{name}" for name in (RECORD, "checkpoints"))

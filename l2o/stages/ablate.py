@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.jobs import RECORD
 from l2o.pipeline.contract import (
     Input,
     Job,
@@ -72,7 +71,7 @@ def jobs(config: Config) -> Iterator[Job]:
 def inputs(config: Config, ablation: str) -> Iterator[Input]:
     """Yield the levels, and the baselines that scores are measured by."""
     for one in levels_of(config, ablation):
-        yield Input(one, (RECORD, "curves.parquet"))
+        yield Input(one, ("curves.parquet",))
     yield from baselines_of(_tasks(config, ablation))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.jobs import RECORD
 from l2o.pipeline.contract import Input, Job, Stage, job, name_option
 from l2o.pipeline.options import RECORDINGS
 
@@ -42,7 +41,7 @@ def jobs(config: Config) -> Iterator[Job]:
 def inputs(config: Config, source: str) -> Iterator[Input]:
     """Yield the recorded gradients."""
     del config
-    yield Input(job("record", source=source), (RECORD, "samples.safetensors"))
+    yield Input(job("record", source=source), ("samples.safetensors",))
 
 
 def run(settings: Settings, out: Path, recordings: Path) -> None:

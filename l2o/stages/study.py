@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from l2o.choices import STUDIES
 from l2o.errors import unknown_name
-from l2o.jobs import RECORD
 from l2o.pipeline.contract import Input, Job, Option, Stage, job, name_option
 from l2o.pipeline.jobs import recordings as recordings_of
 from l2o.pipeline.options import RECORDINGS
@@ -46,9 +45,9 @@ def inputs(config: Config, study: str) -> Iterator[Input]:
     """Yield the recordings of every source and, for one study, those of populations."""
     tables = tuple(f"{table}.parquet" for table in RECORDING_TABLES)
     for one in recordings_of(config):
-        yield Input(one, (RECORD, *tables))
+        yield Input(one, tables)
     if study == "non_iid":
-        yield Input(job("drift"), (RECORD, "drift.parquet"))
+        yield Input(job("drift"), ("drift.parquet",))
 
 
 def run(settings: Settings, out: Path, recordings: Path, drift: Path | None = None) -> None:

@@ -14,7 +14,6 @@ from l2o.config.parts import (
     ppo_grid,
     ppo_training,
 )
-from l2o.jobs import RECORD
 from l2o.pipeline.contract import (
     Input,
     Job,
@@ -63,7 +62,7 @@ def inputs(config: Config, task: str, variant: str | None = None) -> Iterator[In
     """Yield what takes part, and the learning rates."""
     del task, variant
     yield from contenders_of(config)
-    yield Input(job("tune"), (RECORD, "tuned.json"))
+    yield Input(job("tune"), ("tuned.json",))
 
 
 def run(

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from l2o.jobs import RECORD
 from l2o.pipeline.contract import Input, Stage, folder_option
 from l2o.pipeline.jobs import transfers
 from l2o.statistics.columns.comparisons import SUMMARY_TABLES
@@ -34,7 +33,7 @@ def settings(config: Config) -> Settings:
 def inputs(config: Config) -> Iterator[Input]:
     """Yield the learning curves on every test task."""
     for one in transfers(config):
-        yield Input(one, (RECORD, "curves.parquet"))
+        yield Input(one, ("curves.parquet",))
 
 
 def run(settings: Settings, out: Path, transfer: Path) -> None:

@@ -68,11 +68,12 @@ def run(settings: Settings, out: Path, state: Path, code: str, selection: Path, 
 
     training, seeds = settings.training, settings.seeds
     tags = {"scale": settings.scale, "recipe": settings.contenders.selected}
+    plain = plain_settings(settings)
     hold(state)
-    with Run(out, stage="tune", config=plain_settings(settings), seed=0, tags=tags) as run:
+    with Run(out, stage="tune", config=plain, seed=0, tags=tags) as run:
         candidates = find_contenders(settings.contenders, selection, runs)
         champion = sha256(selection / "champion.safetensors")
-        resume = Resume(state, [code, champion, plain_settings(settings)])
+        resume = Resume(state, [code, champion, plain])
         finals, zeros = [], {}
         for task in settings.tasks:
             with run.phase(task):

@@ -3,7 +3,7 @@
 import dataclasses
 
 from l2o.config.ppo import PPOSettings
-from l2o.errors import unknown_name
+from l2o.errors import look_up
 
 _PENDULUM = PPOSettings(20_000_000, 2048, 1024, 5, 4, 0.97, 1e-2, 10.0, 3e-4)
 _WALKER = PPOSettings(50_000_000, 2048, 512, 20, 8, 0.997, 1e-3, 5.0, 3e-5)
@@ -82,6 +82,4 @@ def preset(name: str) -> PPOSettings:
     Raises:
         L2OError: No settings are known for that name; the message gives the nearest valid one.
     """
-    if name not in PRESETS:
-        raise unknown_name("PPO task", name, PRESETS)
-    return PRESETS[name]
+    return look_up("PPO task", name, PRESETS)

@@ -9,7 +9,7 @@ from l2o.agents.a2c import A2C, A2CHyperparameters
 from l2o.agents.classifier import Classifier, ToyAgent
 from l2o.choices import BRAX_TASKS, GYMNAX_TASKS
 from l2o.environments import digits, families, gridworlds
-from l2o.errors import unknown_name
+from l2o.errors import look_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +53,7 @@ def toy_task(name: str) -> ToyTask:
     Raises:
         L2OError: The name is unknown; the message gives the nearest valid one.
     """
-    if name not in TOY_TASKS:
-        raise unknown_name("toy task", name, TOY_TASKS)
-    return TOY_TASKS[name]
+    return look_up("toy task", name, TOY_TASKS)
 
 
 def make_toy_agent(

@@ -69,8 +69,8 @@ def input_files(config: Config, job: Job, results: str) -> list[str]:
         if needed.job is None:
             files += needed.files
             continue
-        folder = get_stage(needed.job.stage).folder_of(needed.job)
-        files += [str(PurePosixPath(results, folder, file)) for file in needed.files]
+        places = get_stage(needed.job.stage).places_of(needed.job, needed.files)
+        files += [str(PurePosixPath(results, place)) for place in places]
     return list(dict.fromkeys(files))
 
 

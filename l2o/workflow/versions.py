@@ -91,10 +91,9 @@ def _classes_in(value: Any) -> Iterator[type]:
     """Yield the classes of this package that settings are made of: their methods are code, too."""
     if type(value).__module__.startswith("l2o."):
         yield type(value)
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    elif hasattr(value, "model_fields_set"):
+    if hasattr(value, "model_fields_set"):
         value = dict(value)
     parts = value.values() if isinstance(value, Mapping) else value
-    for part in parts if isinstance(parts, list | tuple) or isinstance(value, Mapping) else ():
-        yield from _classes_in(part)
+    if isinstance(value, Mapping | list | tuple):
+        for part in parts:
+            yield from _classes_in(part)

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from l2o.errors import CheckpointError, unknown_name
+from l2o.errors import CheckpointError, look_up
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.imports import learned_optimization, optim4rl
 from l2o.optimizers.imports import open as open_
@@ -85,16 +85,12 @@ def import_optimizer(
 
 
 def _table(source: str) -> Mapping[str, Conversion]:
-    if source not in _SOURCES:
-        raise unknown_name("source of weights", source, _SOURCES)
-    return _SOURCES[source]
+    return look_up("source of weights", source, _SOURCES)
 
 
 def _conversion(source: str, name: str) -> Conversion:
     table = _table(source)
-    if name not in table:
-        raise unknown_name(f"optimizer of source '{source}'", name, table)
-    return table[name]
+    return look_up(f"optimizer of source '{source}'", name, table)
 
 
 def _named(label: str, conversion: Conversion, arrays: Any) -> Mapping[str, Any]:
