@@ -8,10 +8,13 @@
 #   snakemake --cores all --profile slurm          on a cluster
 from snakemake.utils import min_version
 
+from l2o.config.files import find
+
 min_version("9.0")
 
 
-configfile: "config/config.yaml"
+# That of the working directory if there is one, else the one beside this file.
+configfile: find("config/config.yaml", workflow.basedir)
 
 
 report: "workflow/report/workflow.rst"
@@ -40,5 +43,30 @@ rule all:
         f"{RESULTS}/tracking.json",
         # Named, because what is missing of results that nothing else asks for is not made again.
         get_results(jobs.usual(CFG)),
-        get_results(one for name in CFG.usual_ablations for one in jobs.levels_of(CFG, name)),
+        get_results(get_levels(CFG)),
     localrule: True
+
+
+# Every stage of a scale, also those that `all` leaves out, with the least budgets: does it work?
+rule miniature:
+    input:
+        f"{MINIATURE}/report.html",
+        get_results(jobs.analyses(CONFIGS[MINIATURE]), MINIATURE),
+    localrule: True
+
+
+# Every kind of job at the sizes of the scale, once: does it fit, and how long will it take?
+rule rehearse:
+    input:
+        f"{REHEARSAL}/report.html",
+        get_results(get_levels(CONFIGS[REHEARSAL]), REHEARSAL),
+    output:
+        f"{RESULTS}/rehearsal.tsv",
+    localrule: True
+    params:
+        config=f"{RESULTS}/config.json",
+        rehearsal=REHEARSAL,
+    message:
+        "What this scale will take: {output}"
+    shell:
+        "l2o forecast --config {params.config:q} --rehearsal {params.rehearsal:q} --out {output:q}"

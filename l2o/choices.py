@@ -69,3 +69,5 @@ STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""
 ROLES = ("training", "validation", "test", "supervised")
 """What tasks are for: those of meta-training, of selection, never seen, of supervised learning."""
+TRIALS = ("rehearsal", "miniature")
+"""Of a whole scale: everything once at its own sizes, or everything at the least sizes."""

@@ -8,15 +8,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l2o import __version__, tools
-from l2o.errors import L2OError
+from l2o.errors import ConfigError, L2OError
 from l2o.jobs.failures import explain
 from l2o.jobs.interrupts import EXIT_CODE, Interrupted, end_at_once
-from l2o.pipeline.contract import Option, Stage
+from l2o.pipeline.contract import Job, Option, Stage, job
 from l2o.redaction import redact_tracebacks
 from l2o.workflow.registry import get_stage, modules_in, stage_names, word_of
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops"
 # How they are listed; others come after them.
@@ -40,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     redact_tracebacks()
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(words)
+    args.words = list(words)
     _set_environment(args.is_deterministic)
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         from l2o.tracking.live import follow_jobs
@@ -120,6 +124,11 @@ def _add_stage(
         parser.add_argument(
             "--config", type=Path, required=True, metavar="FILE", help=stage.config_help
         )
+        parser.add_argument(
+            "--expect",
+            metavar="VERSION",
+            help="refuse to start unless settings and code have this version",
+        )
     for option in stage.options:
         is_folder = {"type": Path} if option.earlier is not None else {}
         parser.add_argument(option.flag, help=option.help, **is_folder, **option.keywords)
@@ -152,11 +161,35 @@ def _run_stage(name: str, stage: Stage, args: argparse.Namespace) -> int | None:
         places |= {"state": args.state or args.out / ".state", "code": code_version(name)}
     from l2o.config import files  # which needs pydantic, slow to import
 
-    if stage.read is not None:
-        settings = stage.read(args, files)
-    else:
-        settings = stage.settings(files.load(args.config), **_values(names_job, args))
-    return stage.run(settings, **places)
+    given = None if stage.read is None else stage.read(args, files)
+    if given is not None or stage.config_help is None:
+        return stage.run(given, **places)
+    config, one = files.load(args.config), job(name, **_values(names_job, args))
+    _check_version(config, one, args)
+    if config.trial is not None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # what is only tried is shown nowhere
+    if config.trial == "rehearsal":
+        from l2o.workflow.rehearse import rehearse_job
+
+        return rehearse_job(config, one, args.words, args.config, places)
+    return stage.run(stage.settings(config, **_values(names_job, args)), **places)
+
+
+def _check_version(config: "Config", one: Job, args: argparse.Namespace) -> None:
+    """Refuse to start a job on anything but what the workflow started it for.
+
+    Raises:
+        ConfigError: Its configuration or its code has changed since then.
+    """
+    if args.expect is None:
+        return
+    from l2o.workflow.versions import Versions
+
+    if Versions(config).version(one) != args.expect:
+        raise ConfigError(
+            f"{args.config}: this configuration, or the code, is no longer what the workflow "
+            "planned this job with; start the workflow again, without that file if it is stale."
+        )
 
 
 def _values(options: Sequence[Option], args: argparse.Namespace) -> dict[str, Any]:

@@ -15,24 +15,31 @@ from l2o.errors import ConfigError
 from l2o.files import write_text
 
 
-def build(settings: Mapping[str, Any], folder: str | Path = "config") -> Config:
+def find(path: str, folder: str | Path) -> str:
+    """Return a path as it is if it leads somewhere, and else below ``folder`` if that does.
+
+    The working directory of a workflow need not be where its own files are.
+    """
+    other = Path(folder) / path
+    return str(other) if not Path(path).exists() and other.exists() else path
+
+
+def build(settings: Mapping[str, Any], *folders: str | Path) -> Config:
     """Build the configuration of a scale.
 
     ``settings`` wins over ``scales/<scale>.yaml``; ``recipe`` holds the defaults of every recipe.
 
     Args:
         settings: Parsed ``config.yaml``, merged with what the command line gives.
-        folder: Where ``scales/`` is.
+        folders: Where ``scales/`` is, ``config`` by default; the first that has the scale counts.
+            Files that the settings name are looked for in the working directory, then beside these
+            folders.
 
     Raises:
         ConfigError: Anything is missing, unknown, of the wrong type, or inconsistent.
     """
-    settings = dict(settings)
-    scale = settings.get("scale", "quick")
-    known = sorted(path.stem for path in (Path(folder) / "scales").glob("*.yaml"))
-    if scale not in known:  # never part of a path before it is known
-        raise ConfigError(f"scale: unknown scale '{scale}'; known: {', '.join(known)}.")
-    resolved = merge(read_yaml(Path(folder) / "scales" / f"{scale}.yaml"), settings)
+    settings, places = dict(settings), [Path(folder) for folder in folders or ("config",)]
+    resolved = merge(_read_scale(settings.get("scale", "quick"), places), settings)
     defaults = resolved.pop("recipe", None) or {}
     if not isinstance(defaults, Mapping):
         raise ConfigError(f"recipe: must be a mapping; got {defaults!r}.")
@@ -41,7 +48,33 @@ def build(settings: Mapping[str, Any], folder: str | Path = "config") -> Config:
             name: merge(defaults, recipe or {}) if isinstance(recipe or {}, Mapping) else recipe
             for name, recipe in resolved["recipes"].items()
         }
-    return parse(Config, resolved)
+    return _with_places(parse(Config, resolved), places)
+
+
+def _read_scale(scale: Any, places: list[Path]) -> dict[str, Any]:
+    found = {path.stem: path for place in reversed(places) for path in place.glob("scales/*.yaml")}
+    if scale not in found:  # never part of a path before it is known
+        raise ConfigError(f"scale: unknown scale '{scale}'; known: {', '.join(sorted(found))}.")
+    return read_yaml(found[scale])
+
+
+def _with_places(config: Config, places: list[Path]) -> Config:
+    """Return a configuration whose files are found from the working directory."""
+
+    def found(name: str) -> str:
+        for place in places:
+            name = find(name, place.resolve().parent)
+        return name
+
+    sweeps = {
+        name: sweep.model_copy(update={"table": found(sweep.table)})
+        for name, sweep in config.sweeps.items()
+    }
+    pretrained = {
+        name: one.model_copy(update={"weights": found(one.weights)})
+        for name, one in config.pretrained.items()
+    }
+    return config.model_copy(update={"sweeps": sweeps, "pretrained": pretrained})
 
 
 def load(path: str | Path) -> Config:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from l2o.choices import TOY_TASKS
+from l2o.choices import TOY_TASKS, TRIALS
 from l2o.config.analysis import Analysis, GradientSource
 from l2o.config.base import Model, Name, Positive, PositiveFloat, field
 from l2o.config.budgets import Pretrained, ToyBudget
@@ -100,6 +100,10 @@ class Config(Model):
     )
     evaluation_ppo_seeds: Positive = field(
         "Agents per meta-training run and task of PPO in the ablations."
+    )
+    trial: Literal[*TRIALS] | None = field(
+        "Set by the workflow: results of this configuration are those of a trial of the scale.",
+        None,
     )
 
     @pydantic.model_validator(mode="after")

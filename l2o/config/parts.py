@@ -59,6 +59,11 @@ class Contenders(NamedTuple):
     optimizers: dict[str, str]
     classical: tuple[str, ...]
 
+    @property
+    def number(self) -> int:
+        """How many there are, with the champion and its untrained initialisation."""
+        return 2 + len(self.others) + len(self.classical)
+
 
 class Recording(NamedTuple):
     """Agents whose gradients are recorded.

@@ -54,6 +54,15 @@ class PPOSettings:
     value_layers: Annotated[Layers, "Hidden sizes of the value network."] = (256,) * 5
     episode_length: Annotated[Positive, "Steps until an episode is truncated."] = 1000
 
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps, repeated actions included, of one update.
+
+        An update is collection, then several epochs of minibatches.
+        """
+        actions = self.batch_size * self.minibatches * self.unroll_length
+        return actions * self.action_repeat
+
 
 REPLACEABLE = (
     *("environments", "batch_size", "minibatches", "unroll_length", "epochs", "clip", "discount"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from l2o.agents.ppo.agent import PPO
 from l2o.agents.vectorize import RUN_ONCE, over_agents
 from l2o.evaluation.candidates import Program
+from l2o.jobs.programs import needed_bytes
 
 Tree = Any
 
@@ -134,6 +135,21 @@ class PPOLifetime:
                     break
         return state
 
+    def lowered(
+        self, program: Program, values: Tree, keys: jax.Array, updates: int
+    ) -> Iterator[tuple[str, jax.stages.Lowered]]:
+        """Yield the programs of :meth:`advance`, by name; arguments may be shapes alone."""
+        kind = type(self)
+        state = kind._init_agents.eval_shape(self, keys, updates)
+        optimizer = kind._init_optimizer.eval_shape(self, program, values, state.params)
+        state, actors = state._replace(opt_state=optimizer), _actors(state)
+        args = (state.params, state.normalizer, state.env_state, state.key)
+        yield "collect", kind._collect.lower(self, *args)
+        _, data, keys, _ = jax.eval_shape(functools.partial(kind._collect, self), *args)
+        yield "learn", kind._learn.lower(self, program, values, state, data, keys)
+        random = jax.ShapeDtypeStruct(state.update.shape, bool)
+        yield "evaluate", kind._evaluate.lower(self, actors, random)
+
     def _compile(self, program: Program, *args: Tree) -> Any:
         """Return the compiled program that learns with so many agents."""
         key = (program, args[-1].shape[0])
@@ -148,11 +164,7 @@ class PPOLifetime:
         tell.
         """
         compiled = self._compiled.get((program, lanes))
-        memory = compiled and compiled.memory_analysis()
-        if memory is None:
-            return float("nan")
-        used = memory.argument_size_in_bytes + memory.output_size_in_bytes
-        return (used - memory.alias_size_in_bytes + memory.temp_size_in_bytes) / lanes
+        return needed_bytes(compiled) / lanes if compiled else float("nan")
 
     def agent_bytes(self) -> int:
         """Return roughly what one agent in training needs, to choose how many fit memory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import jax
@@ -11,7 +10,7 @@ from l2o.evaluation.evaluate import Budget
 from l2o.evaluation.memory import lanes_that_fit
 from l2o.evaluation.ppo import PPOLifetime
 from l2o.tasks.ppo_tasks import make_ppo
-from l2o.tasks.presets import preset
+from l2o.tasks.presets import resolve
 
 if TYPE_CHECKING:
     from l2o.config.parts import PPOTraining
@@ -39,7 +38,7 @@ def ppo_lifetime(
         L2OError: PPO learns no task of that name.
         ConfigError: The settings do not fit together.
     """
-    settings = dataclasses.replace(preset(task), **training.ppo.replacements())
+    settings = resolve(task, training.ppo)
     agent = make_ppo(task, settings, training.backend)
     lifetime = PPOLifetime(agent, training.episodes)
     updates = -(-(env_steps or settings.env_steps) // lifetime.steps_per_update)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -83,6 +83,13 @@ class ToyLifetime:
             NaN if none did) and ``episodes``, float32 ``[L]``.
         """
         return self._advance(program, values, state, updates)
+
+    def lowered(
+        self, program: Program, values: Tree, keys: jax.Array, updates: int
+    ) -> Iterator[tuple[str, jax.stages.Lowered]]:
+        """Yield the programs of :meth:`advance`, by name; arguments may be shapes alone."""
+        state = type(self).init.eval_shape(self, program, values, keys, updates)
+        yield "lifetime", type(self)._advance.lower(self, program, values, state, updates)
 
     @functools.partial(jax.jit, static_argnums=(0, 1, 4))
     def _advance(self, program: Program, values: Tree, state: ToyState, updates: int) -> tuple:

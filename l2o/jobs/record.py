@@ -163,6 +163,7 @@ class Run:
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the duration of the block to what the record says about phase ``name``."""
+        self._clock.attach()  # again: JAX may have been imported meanwhile
         start = time.monotonic()
         try:
             yield
@@ -181,6 +182,7 @@ class Run:
             unit: What is counted, in the singular.
             start: What was already done when a resumed job began.
         """
+        self._clock.attach()
         if self._progress is not None:
             self._progress.close()
         self._progress = Progress(self.stage, total, unit, start)

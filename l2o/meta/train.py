@@ -134,7 +134,7 @@ def _loop(
     """Train, one host round trip per logging interval."""
     recipe = members[0].recipe
     state = _start(trainer, members, runs, resume)
-    advance = _advance(trainer, recipe.log_interval, len(members), devices)
+    advance = outer_loop(trainer, recipe.log_interval, len(members), devices)
     keys = copy_everywhere(jnp.stack([key_for(member.seed, "meta_train") for member in members]))
     step = int(state.step[0])
     progress = runs[0].progress(recipe.outer_steps, start=step)
@@ -166,7 +166,7 @@ def _log(runs: Sequence[Run], step: int, metrics: dict[str, jax.Array], first: s
     return float(np.mean([values[first] for values in means]))
 
 
-def _advance(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Callable:
+def outer_loop(trainer: MetaTrainer, steps: int, members: int, devices: int) -> Callable:
     """Compile the outer loop of stacked states: in turn on a CPU, else vectorised.
 
     It overwrites the states that it gets: those of a large population would not fit twice.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from l2o.config.models import Config
+    from l2o.jobs.programs import Lowered
+    from l2o.pipeline.work import Work
 
 
 class Option(NamedTuple):
@@ -107,10 +109,13 @@ class Stage(NamedTuple):
             by default the folder of the results.
         is_deterministic: Whether it must have the same bits on an accelerator after a kill.
         config_help: What the option ``--config`` is, for people; None for no such option.
-        read: Returns the settings from the parsed command, where they are not those of a job in
-            ``--config``. Also gets :mod:`l2o.config.files`: what reads and checks configurations is
-            no part of a stage's code.
+        read: Returns the settings from the parsed command where they are not those of a job in
+            ``--config``, else None. Also gets :mod:`l2o.config.files`: what reads and checks
+            configurations is no part of a stage's code.
         leading: Words of the workflow's command that come before its options.
+        work: Called with the configuration and the parts; returns how much a job does. Without it
+            a job takes as long at any budget.
+        programs: Called as ``run`` is; yields what the job compiles.
     """
 
     help: str
@@ -133,6 +138,8 @@ class Stage(NamedTuple):
     )
     read: Callable[[Namespace, ModuleType], Any] | None = None
     leading: tuple[str, ...] = ()
+    work: Callable[..., Work] | None = None
+    programs: Callable[..., Iterable[Lowered]] | None = None
 
     def folder_of(self, job: Job) -> str:
         """Return where a job's results go, below those of its scale."""

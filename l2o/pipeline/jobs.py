@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from l2o.choices import STUDIES
 from l2o.pipeline.contract import Input, Job, job
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def transfers(config: Config) -> Iterator[Job]:
 def recordings(config: Config) -> Iterator[Job]:
     """Yield the recording of every source of gradients."""
     return (job("record", source=source) for source in config.analysis.sources)
+
+
+def analyses(config: Config) -> Iterator[Job]:
+    """Yield all studies of gradients, which the whole pipeline leaves out."""
+    for study in STUDIES:
+        yield job("study", study=study)
+    for source in config.analysis.identity.sources:
+        yield job("identity", source=source)
 
 
 def usual(config: Config) -> Iterator[Job]:

@@ -16,12 +16,14 @@ from l2o.config.parts import (
     toy_training,
 )
 from l2o.pipeline.contract import Job, Stage, job, name_option
+from l2o.pipeline.work import Work, agents_work, total
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from l2o.config.models import Config
     from l2o.evaluation.candidates import Candidate
+    from l2o.jobs.programs import Lowered
     from l2o.jobs.record import Run
 
 
@@ -126,11 +128,34 @@ def _ppo(settings: Settings, run: Run) -> tuple[list[Candidate], pd.DataFrame, p
     return tuned, grid, pd.concat([curves, random], ignore_index=True)
 
 
+def work(config: Config, task: str) -> Work:
+    """Return the work of tuning, and of the curves."""
+    own = settings(config, task)
+    training, grid = own.toy or own.ppo, own.grid
+    trials = len(own.optimizers) * len(grid.learning_rates) * grid.tuning_seeds
+    lanes = (len(own.optimizers) + 1) * own.seeds  # and a random policy
+    tuning = agents_work(task, training, trials, grid.tuning_env_steps, points=1)
+    return total([tuning, agents_work(task, training, lanes)])
+
+
+def programs(settings: Settings, **places: object) -> Iterator[Lowered]:
+    """Yield the training of agents."""
+    del places
+    from l2o.evaluation.candidates import Candidate
+    from l2o.evaluation.programs import of_agents
+
+    candidates = [Candidate(name, name, 1.0) for name in settings.optimizers]
+    training = settings.toy or settings.ppo
+    yield from of_agents(settings.task, training, candidates, settings.seeds)
+
+
 STAGE = Stage(
     help="tune classical optimizers on a task and record their learning curves",
     settings=settings,
     jobs=jobs,
     run=run,
+    work=work,
+    programs=programs,
     folder="baselines/{task}",
     outputs=("curves.parquet", "tuning.parquet", "tuned.json"),
     options=(name_option("--task", "a toy task, or one that PPO learns"),),

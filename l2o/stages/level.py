@@ -16,10 +16,12 @@ from l2o.errors import unknown_name
 from l2o.pipeline.contract import Input, Job, Stage, job, name_option
 from l2o.pipeline.jobs import TOY, levels_of
 from l2o.pipeline.options import RUNS
+from l2o.pipeline.work import Work, agents_work, total
 
 if TYPE_CHECKING:
     from l2o.config.budgets import Pretrained
     from l2o.config.models import Config
+    from l2o.jobs.programs import Lowered
 
 
 class Settings(NamedTuple):
@@ -116,12 +118,35 @@ def run(settings: Settings, out: Path, runs: Path) -> None:
         )
 
 
+def work(config: Config, recipe: str, where: str) -> Work:
+    """Return the work on all tasks, with trained and with untrained weights."""
+    own = settings(config, recipe, where)
+    agents = 2 * own.seeds * len(own.meta_seeds)
+    return total(agents_work(task, training, agents) for task, training in own.tasks.items())
+
+
+def programs(settings: Settings, runs: Path, **places: object) -> Iterator[Lowered]:
+    """Yield the training of agents on every task."""
+    del places
+    from l2o.evaluation.levels import last_and_first, pretrained_and_new
+    from l2o.evaluation.programs import of_agents
+
+    if settings.pretrained is None:
+        candidates = last_and_first(runs / settings.recipe, settings.meta_seeds)
+    else:
+        candidates = pretrained_and_new(settings.pretrained)
+    for task, training in settings.tasks.items():
+        yield from of_agents(task, training, candidates, settings.seeds)
+
+
 STAGE = Stage(
     help="train agents with the last checkpoints of a recipe, and with its untrained ones",
     settings=settings,
     jobs=jobs,
     inputs=inputs,
     run=run,
+    work=work,
+    programs=programs,
     folder="levels/{recipe}/{where}",
     outputs=("curves.parquet",),
     options=(

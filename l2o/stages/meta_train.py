@@ -12,10 +12,12 @@ from l2o.errors import ConfigError
 from l2o.pipeline.contract import Job, Option, Stage, name_option
 from l2o.pipeline.jobs import trainings
 from l2o.pipeline.options import devices_option
+from l2o.pipeline.work import Work
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
     from l2o.config.recipe import Recipe
+    from l2o.jobs.programs import Lowered
 
 
 class Settings(NamedTuple):
@@ -32,11 +34,11 @@ def settings(config: Config, recipe: str, seed: str | int = 0) -> Settings:
     return Settings(config.get_recipe(recipe), recipe, int(seed), config.scale)
 
 
-def read(args: Namespace, files: ModuleType) -> Settings:
-    """Return the settings of a recipe in a resolved configuration, or in a file of its own."""
-    if args.recipe is None:
-        return Settings(files.load_recipe(args.config), args.config.stem, args.seed, "custom")
-    return settings(files.load(args.config), args.recipe, args.seed)
+def read(args: Namespace, files: ModuleType) -> Settings | None:
+    """Return the settings of a recipe in a file of its own; None of one in a configuration."""
+    if args.recipe is not None:
+        return None
+    return Settings(files.load_recipe(args.config), args.config.stem, args.seed, "custom")
 
 
 def jobs(config: Config) -> Iterator[Job]:
@@ -70,11 +72,30 @@ def run(
     meta_train([member], state, {"scale": settings.scale}, code, devices)
 
 
+def work(config: Config, recipe: str, seed: str | int = 0) -> Work:
+    """Return the work of a run; blocks of whole lifetimes count as outer steps."""
+    del seed
+    own = config.get_recipe(recipe)
+    steps = own.outer_steps * (own.reset_interval if own.estimator == "full_es" else 1)
+    return Work(steps, steps * len(own.tasks) * own.agents * own.environments * own.unroll)
+
+
+def programs(settings: Settings, devices: int = 1, **places: object) -> Iterator[Lowered]:
+    """Yield the outer loop."""
+    del places
+    from l2o.meta.programs import outer_loop
+
+    prefix = f"recipes.{settings.name}."
+    yield outer_loop(settings.recipe, devices, prefix)
+
+
 STAGE = Stage(
     help="meta-train an optimizer by a recipe",
     settings=settings,
     jobs=jobs,
     run=run,
+    work=work,
+    programs=programs,
     folder="meta_train/{recipe}/seed_{seed}",
     outputs=("metrics.parquet", "checkpoints"),
     options=(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from l2o.pipeline.contract import Input, Stage, folder_option, job
@@ -21,18 +19,15 @@ def settings(config: Config) -> Config:
     return config
 
 
-def read(args: Namespace, files: ModuleType) -> Config:
-    """Return the configuration of the results that the page is about."""
-    return files.load(args.results / "config.json")
-
-
 def inputs(config: Config) -> Iterator[Input]:
     """Yield the records of all jobs of the whole pipeline, and their delivery.
 
     That is not read: beside each job it leaves the address of its run, to which the page links.
+    Trials of a scale are not delivered.
     """
     yield from map(Input, usual(config))
-    yield Input(job("track"), ("tracking.json",))
+    if config.trial is None:
+        yield Input(job("track"), ("tracking.json",))
 
 
 def run(settings: Config, out: Path, results: Path) -> None:
@@ -53,6 +48,4 @@ STAGE = Stage(
     out="report.html",
     out_help="the page",
     has_record=False,
-    config_help=None,
-    read=read,
 )

@@ -10,9 +10,11 @@ from l2o.config.parts import ToyTraining, toy_trainings
 from l2o.pipeline.contract import Input, Stage, job
 from l2o.pipeline.jobs import baselines_of
 from l2o.pipeline.options import BASELINES, RUNS
+from l2o.pipeline.work import Work, agents_work, total
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
+    from l2o.jobs.programs import Lowered
 
 
 class Settings(NamedTuple):
@@ -112,11 +114,36 @@ def _record(settings: Settings) -> dict[str, object]:
     }
 
 
+def work(config: Config) -> Work:
+    """Return the work of scoring all checkpoints, and of comparing two."""
+    own, recipe = settings(config), config.get_recipe(config.select.recipe)
+    series = 1 + recipe.outer_steps // recipe.checkpoint_interval
+    agents = series * len(own.meta_seeds) * own.seeds
+    parts = [agents_work(task, one, agents) for task, one in own.validation.items()]
+    for task, one in own.compared.items():
+        parts.append(agents_work(task, one, 2 * own.comparison_seeds))
+    return total(parts)
+
+
+def programs(settings: Settings, runs: Path, **places: object) -> Iterator[Lowered]:
+    """Yield the training of agents on every task."""
+    del places
+    from l2o.evaluation.candidates import checkpoint_series, resolve
+    from l2o.evaluation.programs import of_agents
+
+    folder = runs / settings.recipe / f"seed_{settings.meta_seeds[0]}"
+    candidates = [resolve(str(path), None) for path in checkpoint_series(folder)]
+    for task, training in (settings.validation | settings.compared).items():
+        yield from of_agents(task, training, candidates, settings.seeds)
+
+
 STAGE = Stage(
     help="choose a checkpoint by its score on the validation tasks",
     settings=settings,
     inputs=inputs,
     run=run,
+    work=work,
+    programs=programs,
     folder="select",
     outputs=(
         *("champion.json", "champion.safetensors", "untrained.safetensors"),

@@ -25,9 +25,11 @@ from l2o.pipeline.contract import (
 )
 from l2o.pipeline.jobs import contenders_of, transfers
 from l2o.pipeline.options import RUNS, SELECTION
+from l2o.pipeline.work import Work, agents_work, grid_work, total
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
+    from l2o.jobs.programs import Lowered
 
 
 class Settings(NamedTuple):
@@ -81,8 +83,6 @@ def run(
     ``none``, and if configured rates tuned on the test task, ``oracle``), ``oracle.parquet`` (that
     grid, or no rows), ``costs.parquet`` and ``run.json`` in ``out``.
     """
-    import dataclasses
-
     from l2o.evaluation.contenders import find_contenders
     from l2o.evaluation.resume import Resume
     from l2o.evaluation.transfer import train_contenders
@@ -90,14 +90,13 @@ def run(
     from l2o.jobs.locks import hold
     from l2o.jobs.record import Run
     from l2o.statistics.returns import final_returns, summarize
-    from l2o.tasks.presets import preset
+    from l2o.tasks.presets import resolve
 
     tags = {"task": settings.task, "scale": settings.scale}
     tags |= {"recipe": settings.contenders.selected}
     tags |= {} if settings.variant is None else {"variant": settings.variant}
-    plain, over = plain_settings(settings), settings.training.ppo.replacements()
-    resolved = dataclasses.replace(preset(settings.task), **over)
-    record = plain | {"ppo_resolved": vars(resolved)}
+    plain, ppo = plain_settings(settings), resolve(settings.task, settings.training.ppo)
+    record = plain | {"ppo_resolved": vars(ppo)}
     hold(state)
     with Run(out, stage="transfer", config=record, seed=0, tags=tags) as run:
         rates = read_json(tuned / "tuned.json")
@@ -122,6 +121,30 @@ def run(
         resume.discard()
 
 
+def work(config: Config, task: str, variant: str | None = None) -> Work:
+    """Return the work of the curves, of the controls, and of tuning on the task itself."""
+    own = settings(config, task, variant)
+    several = own.contenders.number
+    # Learned ones, but for the untrained one, also at their own rates.
+    controls = 1 + len(own.contenders.others) + (0 if own.oracle is None else several)
+    parts = [agents_work(task, own.training, (several + controls) * own.seeds)]
+    if own.oracle is not None:
+        parts.append(grid_work(task, own.training, several, own.oracle))
+    return total(parts)
+
+
+def programs(
+    settings: Settings, selection: Path, runs: Path, **places: object
+) -> Iterator[Lowered]:
+    """Yield the training of agents."""
+    del places
+    from l2o.evaluation.contenders import find_contenders
+    from l2o.evaluation.programs import of_agents
+
+    candidates = find_contenders(settings.contenders, selection, runs)
+    yield from of_agents(settings.task, settings.training, candidates, settings.seeds)
+
+
 def folder(task: str, variant: str | None = None) -> str:
     """Return the folder of a task, or of a variant on it."""
     return f"transfer/{task}" if variant is None else f"transfer_variants/{task}/{variant}"
@@ -133,6 +156,8 @@ STAGE = Stage(
     jobs=jobs,
     inputs=inputs,
     run=run,
+    work=work,
+    programs=programs,
     folder=folder,
     outputs=("curves.parquet", "controls.parquet", "oracle.parquet", "costs.parquet"),
     options=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,9 +17,11 @@ from l2o.config.parts import (
 from l2o.pipeline.contract import Stage, plain_settings
 from l2o.pipeline.jobs import contenders_of
 from l2o.pipeline.options import RUNS, SELECTION
+from l2o.pipeline.work import Work, grid_work, total
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
+    from l2o.jobs.programs import Lowered
 
 
 class Settings(NamedTuple):
@@ -91,11 +94,33 @@ def run(settings: Settings, out: Path, state: Path, code: str, selection: Path, 
         resume.discard()
 
 
+def work(config: Config) -> Work:
+    """Return the work of the grid on every tuning task."""
+    own = settings(config)
+    several = own.contenders.number
+    return total(grid_work(task, own.training, several, own.grid) for task in own.tasks)
+
+
+def programs(
+    settings: Settings, selection: Path, runs: Path, **places: object
+) -> Iterator[Lowered]:
+    """Yield the training of agents on every tuning task."""
+    del places
+    from l2o.evaluation.contenders import find_contenders
+    from l2o.evaluation.programs import of_agents
+
+    candidates = find_contenders(settings.contenders, selection, runs)
+    for task in settings.tasks:
+        yield from of_agents(task, settings.training, candidates, settings.seeds)
+
+
 STAGE = Stage(
     help="choose every optimizer's learning rate for the transfer, on the tuning tasks",
     settings=settings,
     inputs=contenders_of,
     run=run,
+    work=work,
+    programs=programs,
     folder="tune",
     outputs=("tuning.parquet", "tuned.json"),
     options=(SELECTION, RUNS),

@@ -99,5 +99,8 @@ def best_learning_rates(finals: pd.DataFrame) -> pd.DataFrame:
     lost = set(finals.groupby(keys).groups) - set(map(tuple, best[keys].to_numpy()))
     if lost:
         names = ", ".join(f"{optimizer} on {task}" for task, optimizer in sorted(lost))
-        raise ResultsError(f"every learning rate diverged for {names}.")
+        raise ResultsError(
+            f"every learning rate diverged for {names}, or no episode ended in the last points of "
+            "the learning curve: is the budget long enough?"
+        )
     return best.reset_index(drop=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from l2o.config.ppo import PPOSettings
+from l2o.config.ppo import PPOBudget, PPOSettings
 from l2o.errors import look_up
 
 _PENDULUM = PPOSettings(20_000_000, 2048, 1024, 5, 4, 0.97, 1e-2, 10.0, 3e-4)
@@ -83,3 +83,8 @@ def preset(name: str) -> PPOSettings:
         L2OError: No settings are known for that name; the message gives the nearest valid one.
     """
     return look_up("PPO task", name, PRESETS)
+
+
+def resolve(name: str, over: PPOBudget) -> PPOSettings:
+    """Return the PPO settings of a task with what a configuration replaces; see :func:`preset`."""
+    return dataclasses.replace(preset(name), **over.replacements())

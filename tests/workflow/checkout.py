@@ -17,9 +17,10 @@ from l2o.workflow.registry import get_stage, stage_names, word_of
 REPOSITORY = Path(__file__).parents[2]
 
 # Writes what each stage promises, and a line about each call. Where `fail` names it, a job writes
-# some resume state and its first outputs, then fails. `STAGES` goes before it.
+# some resume state and its first outputs, then fails. It waits as long as there is a file `hold`.
+# `STAGES` goes before it.
 STAND_IN = """
-import csv, json, os, pathlib, sys
+import csv, json, os, pathlib, sys, time
 stage, *rest = sys.argv[1:]
 options = {}
 for word in rest:
@@ -47,6 +48,8 @@ def write(*names):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(stage)
 
+while pathlib.Path("hold").exists():
+    time.sleep(0.05)
 if out.suffix:
     out = out.parent
 if state:

@@ -1,38 +1,38 @@
 rule level:
     input:
         get_inputs("level"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/levels/{{recipe}}/{{where}}/run.json",
-        curves=f"{RESULTS}/levels/{{recipe}}/{{where}}/curves.parquet",
+        run="{results}/levels/{recipe}/{where}/run.json",
+        curves="{results}/levels/{recipe}/{where}/curves.parquet",
     log:
-        f"{RESULTS}/logs/levels/{{recipe}}_{{where}}.log",
+        "{results}/logs/levels/{recipe}_{where}.log",
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         runs=get_folder("meta_train"),
+        config="{results}/config.json",
         version=get_version("level"),
     message:
         "Evaluating {wildcards.recipe} on {wildcards.where}"
     shell:
-        "l2o level --config {input.config:q} --recipe {wildcards.recipe:q}"
+        "l2o level --config {params.config:q} --expect {params.version}"
+        " --recipe {wildcards.recipe:q}"
         " --where {wildcards.where:q} --runs {params.runs:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule ablate:
     input:
         get_inputs("ablate"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/ablations/{{ablation}}/run.json",
-        curves=f"{RESULTS}/ablations/{{ablation}}/curves.parquet",
-        summary=f"{RESULTS}/ablations/{{ablation}}/summary.parquet",
-        effects=f"{RESULTS}/ablations/{{ablation}}/effects.parquet",
-        factors=f"{RESULTS}/ablations/{{ablation}}/factors.parquet",
+        run="{results}/ablations/{ablation}/run.json",
+        curves="{results}/ablations/{ablation}/curves.parquet",
+        summary="{results}/ablations/{ablation}/summary.parquet",
+        effects="{results}/ablations/{ablation}/effects.parquet",
+        factors="{results}/ablations/{ablation}/factors.parquet",
     log:
-        f"{RESULTS}/logs/ablations/{{ablation}}.log",
+        "{results}/logs/ablations/{ablation}.log",
     threads: 1
     resources:
         mem_mb=get_memory(2000),
@@ -40,11 +40,13 @@ rule ablate:
         out=subpath(output.run, parent=True),
         levels=get_folder("levels"),
         baselines=get_folder("baselines"),
+        config="{results}/config.json",
         version=get_version("ablate"),
     message:
         "Ablation {wildcards.ablation}"
     shell:
-        "l2o ablate --config {input.config:q} --ablation {wildcards.ablation:q}"
+        "l2o ablate --config {params.config:q} --expect {params.version}"
+        " --ablation {wildcards.ablation:q}"
         " --levels {params.levels:q} --baselines {params.baselines:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 

@@ -2,59 +2,60 @@
 rule record:
     input:
         get_inputs("record"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/analysis/recordings/{{source}}/run.json",
-        histograms=f"{RESULTS}/analysis/recordings/{{source}}/histograms.parquet",
-        tensors=f"{RESULTS}/analysis/recordings/{{source}}/tensors.parquet",
-        time=f"{RESULTS}/analysis/recordings/{{source}}/time.parquet",
-        noise=f"{RESULTS}/analysis/recordings/{{source}}/noise.parquet",
-        samples=f"{RESULTS}/analysis/recordings/{{source}}/samples.safetensors",
+        run="{results}/analysis/recordings/{source}/run.json",
+        histograms="{results}/analysis/recordings/{source}/histograms.parquet",
+        tensors="{results}/analysis/recordings/{source}/tensors.parquet",
+        time="{results}/analysis/recordings/{source}/time.parquet",
+        noise="{results}/analysis/recordings/{source}/noise.parquet",
+        samples="{results}/analysis/recordings/{source}/samples.safetensors",
     log:
-        f"{RESULTS}/logs/analysis/recordings/{{source}}.log",
+        "{results}/logs/analysis/recordings/{source}.log",
     priority: 10
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
+        config="{results}/config.json",
         version=get_version("record"),
     message:
         "Recording the gradients of {wildcards.source}"
     shell:
-        "l2o record --config {input.config:q} --source {wildcards.source:q} --out {params.out:q}"
+        "l2o record --config {params.config:q} --expect {params.version}"
+        " --source {wildcards.source:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 
 
 rule drift:
     input:
         get_inputs("drift"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/analysis/drift/run.json",
-        drift=f"{RESULTS}/analysis/drift/drift.parquet",
+        run="{results}/analysis/drift/run.json",
+        drift="{results}/analysis/drift/drift.parquet",
     log:
-        f"{RESULTS}/logs/analysis/drift.log",
+        "{results}/logs/analysis/drift.log",
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
+        config="{results}/config.json",
         version=get_version("drift"),
     message:
         "Recording what meta-training sees with and without pipeline training"
     shell:
-        "l2o drift --config {input.config:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        "l2o drift --config {params.config:q} --expect {params.version}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule study:
     input:
         get_inputs("study"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/analysis/{{study}}/run.json",
+        run="{results}/analysis/{study}/run.json",
     log:
-        f"{RESULTS}/logs/analysis/{{study}}.log",
+        "{results}/logs/analysis/{study}.log",
     wildcard_constraints:
         study="|".join(STUDIES),
     threads: 1
@@ -64,11 +65,13 @@ rule study:
         out=subpath(output.run, parent=True),
         recordings=get_folder("analysis/recordings"),
         drift=get_folder("analysis/drift"),
+        config="{results}/config.json",
         version=get_version("study"),
     message:
         "Study of gradients: {wildcards.study}"
     shell:
-        "l2o study --config {input.config:q} --study {wildcards.study:q}"
+        "l2o study --config {params.config:q} --expect {params.version}"
+        " --study {wildcards.study:q}"
         " --recordings {params.recordings:q} --drift {params.drift:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 
@@ -76,23 +79,24 @@ rule study:
 rule identity:
     input:
         get_inputs("identity"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/analysis/identity/{{source}}/run.json",
-        table=f"{RESULTS}/analysis/identity/{{source}}/identity.parquet",
+        run="{results}/analysis/identity/{source}/run.json",
+        table="{results}/analysis/identity/{source}/identity.parquet",
     log:
-        f"{RESULTS}/logs/analysis/identity/{{source}}.log",
+        "{results}/logs/analysis/identity/{source}.log",
     threads: 1
     resources:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         recordings=get_folder("analysis/recordings"),
+        config="{results}/config.json",
         version=get_version("identity"),
     message:
         "Networks learn to reproduce the gradients of {wildcards.source}"
     shell:
-        "l2o identity --config {input.config:q} --source {wildcards.source:q}"
+        "l2o identity --config {params.config:q} --expect {params.version}"
+        " --source {wildcards.source:q}"
         " --recordings {params.recordings:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 

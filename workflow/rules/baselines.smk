@@ -1,14 +1,13 @@
 rule baselines:
     input:
         get_inputs("baselines"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/baselines/{{task}}/run.json",
-        curves=f"{RESULTS}/baselines/{{task}}/curves.parquet",
-        tuning=f"{RESULTS}/baselines/{{task}}/tuning.parquet",
-        tuned=f"{RESULTS}/baselines/{{task}}/tuned.json",
+        run="{results}/baselines/{task}/run.json",
+        curves="{results}/baselines/{task}/curves.parquet",
+        tuning="{results}/baselines/{task}/tuning.parquet",
+        tuned="{results}/baselines/{task}/tuned.json",
     log:
-        f"{RESULTS}/logs/baselines/{{task}}.log",
+        "{results}/logs/baselines/{task}.log",
     # The selection waits for most, and the transfer, the longest job, for the selection.
     priority: lambda wildcards: 10 if wildcards.task in CFG.select.tasks else 5
     threads: 1
@@ -16,11 +15,13 @@ rule baselines:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
+        config="{results}/config.json",
         version=get_version("baselines"),
     message:
         "Tuning classical optimizers on {wildcards.task}"
     shell:
-        "l2o baselines --config {input.config:q} --task {wildcards.task:q} --out {params.out:q}"
+        "l2o baselines --config {params.config:q} --expect {params.version}"
+        " --task {wildcards.task:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 
 

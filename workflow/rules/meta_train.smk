@@ -1,13 +1,12 @@
 rule meta_train:
     input:
         get_inputs("meta_train"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/run.json",
-        metrics=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/metrics.parquet",
-        checkpoints=directory(f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/checkpoints"),
+        run="{results}/meta_train/{recipe}/seed_{seed}/run.json",
+        metrics="{results}/meta_train/{recipe}/seed_{seed}/metrics.parquet",
+        checkpoints=directory("{results}/meta_train/{recipe}/seed_{seed}/checkpoints"),
     log:
-        f"{RESULTS}/logs/meta_train/{{recipe}}_seed_{{seed}}.log",
+        "{results}/logs/meta_train/{recipe}_seed_{seed}.log",
     priority: get_priority
     threads: 1
     resources:
@@ -15,12 +14,14 @@ rule meta_train:
     params:
         out=subpath(output.run, parent=True),
         # Not an output: Snakemake would delete what a killed job resumes from.
-        state=f"{RESULTS}/.state/meta_train/{{recipe}}/seed_{{seed}}",
+        state="{results}/.state/meta_train/{recipe}/seed_{seed}",
+        config="{results}/config.json",
         version=get_version("meta_train"),
     message:
         "Meta-training {wildcards.recipe}, seed {wildcards.seed}"
     shell:
-        "l2o meta-train --config {input.config:q} --recipe {wildcards.recipe:q}"
+        "l2o meta-train --config {params.config:q} --expect {params.version}"
+        " --recipe {wildcards.recipe:q}"
         " --seed {wildcards.seed:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 

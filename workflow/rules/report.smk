@@ -5,9 +5,9 @@ rule track:
     input:
         get_inputs("track"),
     output:
-        f"{RESULTS}/tracking.json",
+        "{results}/tracking.json",
     log:
-        f"{RESULTS}/logs/track.log",
+        "{results}/logs/track.log",
     localrule: True
     params:
         version=get_version("track"),
@@ -20,23 +20,22 @@ rule track:
 rule report:
     input:
         get_inputs("report"),
-        config=CONFIG,
     output:
         page=report(
-            f"{RESULTS}/report.html",
+            "{results}/report.html",
             caption="../report/page.rst",
             category="Report",
             labels={"result": "everything on one page"},
         ),
         claims=report(
-            f"{RESULTS}/claims.parquet",
+            "{results}/claims.parquet",
             caption="../report/claims.rst",
             category="Report",
             labels={"result": "claims with verdicts, as a table to download"},
         ),
         figures=[
             report(
-                directory(f"{RESULTS}/figures/{section}"),
+                directory(f"{{results}}/figures/{section}"),
                 patterns=["{figure}.svg"],
                 caption=get_caption(section),
                 category=title,
@@ -45,7 +44,7 @@ rule report:
             for section, title in SECTIONS.items()
         ],
     log:
-        f"{RESULTS}/logs/report.log",
+        "{results}/logs/report.log",
     localrule: True
     params:
         results=subpath(output.page, parent=True),
@@ -58,8 +57,10 @@ rule report:
             "meta_training": len(CFG.meta_seeds),
             "gradients": CFG.analysis.seeds,
         },
+        config="{results}/config.json",
         version=get_version("report"),
     message:
         "Writing {output.page}"
     shell:
-        "l2o report --results {params.results:q} --out {output.page:q} 2>&1 | tee {log:q}"
+        "l2o report --config {params.config:q} --expect {params.version}"
+        " --results {params.results:q} --out {output.page:q} 2>&1 | tee {log:q}"

@@ -1,16 +1,15 @@
 rule select:
     input:
         get_inputs("select"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/select/run.json",
-        champion=f"{RESULTS}/select/champion.json",
-        weights=f"{RESULTS}/select/champion.safetensors",
-        untrained=f"{RESULTS}/select/untrained.safetensors",
-        scores=f"{RESULTS}/select/scores.parquet",
-        comparison=f"{RESULTS}/select/comparison.parquet",
+        run="{results}/select/run.json",
+        champion="{results}/select/champion.json",
+        weights="{results}/select/champion.safetensors",
+        untrained="{results}/select/untrained.safetensors",
+        scores="{results}/select/scores.parquet",
+        comparison="{results}/select/comparison.parquet",
     log:
-        f"{RESULTS}/logs/select.log",
+        "{results}/logs/select.log",
     priority: 10
     threads: 1
     resources:
@@ -19,9 +18,11 @@ rule select:
         out=subpath(output.run, parent=True),
         runs=get_folder("meta_train"),
         baselines=get_folder("baselines"),
+        config="{results}/config.json",
         version=get_version("select"),
     message:
         "Choosing a checkpoint on the validation tasks"
     shell:
-        "l2o select --config {input.config:q} --runs {params.runs:q}"
+        "l2o select --config {params.config:q} --expect {params.version}"
+        " --runs {params.runs:q}"
         " --baselines {params.baselines:q} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -7,12 +7,11 @@ for SWEEP in CFG.sweeps:
                 f"train_sweep_{SWEEP}"  # no sweep can be called so that names collide
             input:
                 get_inputs("sweep", sweep=SWEEP),
-                config=ancient(CONFIG),
             output:
                 runs=get_row_files(SWEEP, "run.json"),
                 checkpoints=directory(get_row_files(SWEEP, "checkpoints")),
             log:
-                f"{RESULTS}/logs/sweeps/{SWEEP}/train.log",
+                f"{{results}}/logs/sweeps/{SWEEP}/train.log",
             threads: CFG.sweeps[SWEEP].devices
             resources:
                 mem_mb=get_memory(16000),
@@ -22,12 +21,14 @@ for SWEEP in CFG.sweeps:
                 devices=CFG.sweeps[SWEEP].devices,
                 out=get_folder(f"sweeps/{SWEEP}"),
                 # Not an output: Snakemake would delete what a killed job resumes from.
-                state=f"{RESULTS}/.state/sweeps/{SWEEP}",
+                state=f"{{results}}/.state/sweeps/{SWEEP}",
+                config="{results}/config.json",
                 version=get_version("sweep", sweep=SWEEP),
             message:
                 "Meta-training all rows of sweep {params.sweep}"
             shell:
-                "l2o sweep --config {input.config:q} --sweep {params.sweep:q}"
+                "l2o sweep --config {params.config:q} --expect {params.version}"
+                " --sweep {params.sweep:q}"
                 " --state {params.state:q} --devices {params.devices} --out {params.out:q}"
                 " 2>&1 | tee {log:q}"
 
@@ -35,49 +36,51 @@ for SWEEP in CFG.sweeps:
 rule sweep:
     input:
         get_inputs("sweep"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/sweeps/{{sweep}}/{{row}}/run.json",
-        checkpoints=directory(f"{RESULTS}/sweeps/{{sweep}}/{{row}}/checkpoints"),
+        run="{results}/sweeps/{sweep}/{row}/run.json",
+        checkpoints=directory("{results}/sweeps/{sweep}/{row}/checkpoints"),
     log:
-        f"{RESULTS}/logs/sweeps/{{sweep}}/{{row}}.log",
+        "{results}/logs/sweeps/{sweep}/{row}.log",
     wildcard_constraints:
         sweep="|".join(n for n in CFG.sweeps if not CFG.sweeps[n].one_program) or "-",
     threads: 1
     resources:
         mem_mb=get_memory(8000),
     params:
-        out=lambda wildcards: f"{RESULTS}/sweeps/{wildcards.sweep}",
-        state=f"{RESULTS}/.state/sweeps/{{sweep}}/{{row}}",
+        out=get_folder("sweeps/{sweep}"),
+        state="{results}/.state/sweeps/{sweep}/{row}",
+        config="{results}/config.json",
         version=get_version("sweep"),
     message:
         "Meta-training {wildcards.row} of sweep {wildcards.sweep}"
     shell:
-        "l2o sweep --config {input.config:q} --sweep {wildcards.sweep:q} --row {wildcards.row:q}"
+        "l2o sweep --config {params.config:q} --expect {params.version}"
+        " --sweep {wildcards.sweep:q} --row {wildcards.row:q}"
         " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule score_sweep:
     input:
         get_inputs("score_sweep"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/sweeps/{{sweep}}/run.json",
-        scores=f"{RESULTS}/sweeps/{{sweep}}/scores.parquet",
-        best=f"{RESULTS}/sweeps/{{sweep}}/best.json",
+        run="{results}/sweeps/{sweep}/run.json",
+        scores="{results}/sweeps/{sweep}/scores.parquet",
+        best="{results}/sweeps/{sweep}/best.json",
     log:
-        f"{RESULTS}/logs/sweeps/{{sweep}}/score.log",
+        "{results}/logs/sweeps/{sweep}/score.log",
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         baselines=get_folder("baselines"),
+        config="{results}/config.json",
         version=get_version("score_sweep"),
     message:
         "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"
     shell:
-        "l2o score-sweep --config {input.config:q} --sweep {wildcards.sweep:q} --runs {params.out:q}"
+        "l2o score-sweep --config {params.config:q} --expect {params.version}"
+        " --sweep {wildcards.sweep:q} --runs {params.out:q}"
         " --baselines {params.baselines:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 

@@ -1,13 +1,12 @@
 rule tune:
     input:
         get_inputs("tune"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/tune/run.json",
-        tuning=f"{RESULTS}/tune/tuning.parquet",
-        tuned=f"{RESULTS}/tune/tuned.json",
+        run="{results}/tune/run.json",
+        tuning="{results}/tune/tuning.parquet",
+        tuned="{results}/tune/tuned.json",
     log:
-        f"{RESULTS}/logs/tune.log",
+        "{results}/logs/tune.log",
     priority: 10
     threads: 1
     resources:
@@ -17,27 +16,28 @@ rule tune:
         selection=get_folder("select"),
         runs=get_folder("meta_train"),
         # Not an output: Snakemake would delete what a killed job resumes from.
-        state=f"{RESULTS}/.state/tune",
+        state="{results}/.state/tune",
+        config="{results}/config.json",
         version=get_version("tune"),
     message:
         "Tuning every learning rate for the transfer"
     shell:
-        "l2o tune --config {input.config:q} --selection {params.selection:q} --runs {params.runs:q}"
+        "l2o tune --config {params.config:q} --expect {params.version}"
+        " --selection {params.selection:q} --runs {params.runs:q}"
         " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 rule transfer:
     input:
         get_inputs("transfer"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/transfer/{{task}}/run.json",
-        curves=f"{RESULTS}/transfer/{{task}}/curves.parquet",
-        controls=f"{RESULTS}/transfer/{{task}}/controls.parquet",
-        oracle=f"{RESULTS}/transfer/{{task}}/oracle.parquet",
-        costs=f"{RESULTS}/transfer/{{task}}/costs.parquet",
+        run="{results}/transfer/{task}/run.json",
+        curves="{results}/transfer/{task}/curves.parquet",
+        controls="{results}/transfer/{task}/controls.parquet",
+        oracle="{results}/transfer/{task}/oracle.parquet",
+        costs="{results}/transfer/{task}/costs.parquet",
     log:
-        f"{RESULTS}/logs/transfer/{{task}}.log",
+        "{results}/logs/transfer/{task}.log",
     priority: 10
     threads: 1
     resources:
@@ -47,33 +47,36 @@ rule transfer:
         selection=get_folder("select"),
         runs=get_folder("meta_train"),
         tuned=get_folder("tune"),
-        state=f"{RESULTS}/.state/transfer/{{task}}",
+        state="{results}/.state/transfer/{task}",
         variant=[],
+        config="{results}/config.json",
         version=get_version("transfer"),
     message:
         "Transfer to {wildcards.task}"
     shell:
-        "l2o transfer --config {input.config:q} --selection {params.selection:q}"
+        "l2o transfer --config {params.config:q} --expect {params.version}"
+        " --selection {params.selection:q}"
         " --runs {params.runs:q} --tuned {params.tuned:q} --task {wildcards.task:q}"
         " {params.variant:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
 
 use rule transfer as transfer_variant with:
     output:
-        run=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/run.json",
-        curves=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/curves.parquet",
-        controls=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/controls.parquet",
-        oracle=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/oracle.parquet",
-        costs=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/costs.parquet",
+        run="{results}/transfer_variants/{task}/{variant}/run.json",
+        curves="{results}/transfer_variants/{task}/{variant}/curves.parquet",
+        controls="{results}/transfer_variants/{task}/{variant}/controls.parquet",
+        oracle="{results}/transfer_variants/{task}/{variant}/oracle.parquet",
+        costs="{results}/transfer_variants/{task}/{variant}/costs.parquet",
     log:
-        f"{RESULTS}/logs/transfer_variants/{{task}}/{{variant}}.log",
+        "{results}/logs/transfer_variants/{task}/{variant}.log",
     params:
         out=subpath(output.run, parent=True),
         selection=get_folder("select"),
         runs=get_folder("meta_train"),
         tuned=get_folder("tune"),
-        state=f"{RESULTS}/.state/transfer_variants/{{task}}/{{variant}}",
+        state="{results}/.state/transfer_variants/{task}/{variant}",
         variant=lambda wildcards: ["--variant", wildcards.variant],
+        config="{results}/config.json",
         version=get_version("transfer"),
     message:
         "Transfer to {wildcards.task}, agents of variant {wildcards.variant}"
@@ -109,29 +112,32 @@ rule transfer_variants:
 rule transfer_summary:
     input:
         get_inputs("transfer_summary"),
-        config=ancient(CONFIG),
     output:
-        run=f"{RESULTS}/transfer_summary/run.json",
+        run="{results}/transfer_summary/run.json",
         tables=expand(
-            f"{RESULTS}/transfer_summary/{{table}}.parquet",
+            "{results}/transfer_summary/{table}.parquet",
             table=["scores", "aggregates", "profiles", "improvement", "efficiency"],
+            allow_missing=True,
         ),
         figures=expand(
-            f"{RESULTS}/transfer_summary/{{figure}}.{{kind}}",
+            "{results}/transfer_summary/{figure}.{kind}",
             figure=["learning_curves", "aggregates", "profile", "improvement", "efficiency"],
             kind=["svg", "png"],
+            allow_missing=True,
         ),
     log:
-        f"{RESULTS}/logs/transfer_summary.log",
+        "{results}/logs/transfer_summary.log",
     threads: 1
     resources:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         transfer=get_folder("transfer"),
+        config="{results}/config.json",
         version=get_version("transfer_summary"),
     message:
         "Aggregating the test tasks"
     shell:
-        "l2o transfer-summary --config {input.config:q} --transfer {params.transfer:q}"
+        "l2o transfer-summary --config {params.config:q} --expect {params.version}"
+        " --transfer {params.transfer:q}"
         " --out {params.out:q} 2>&1 | tee {log:q}"

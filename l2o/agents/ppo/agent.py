@@ -82,13 +82,8 @@ class PPO:
 
     @property
     def steps_per_update(self) -> int:
-        """Environment steps, repeated actions included, of one update.
-
-        An update is collection, then several epochs of minibatches.
-        """
-        settings = self.settings
-        actions = settings.batch_size * settings.minibatches * settings.unroll_length
-        return actions * settings.action_repeat
+        """Environment steps, repeated actions included, of one update."""
+        return self.settings.steps_per_update
 
     @functools.cached_property
     def shapes(self) -> PPOParams:

@@ -1,0 +1,134 @@
+"""A job on trial: what does it compile, does that fit, and how long does it take?
+
+The job runs in processes of its own, so that one that gets no memory takes nobody along. Where this
+takes seconds it runs three times: as it is, with more agents, and with more agents for longer. That
+tells apart what is paid once, per step and per evaluation.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from l2o.files import write_json
+from l2o.jobs.programs import needed_bytes
+from l2o.pipeline.contract import Job
+from l2o.workflow.child import Child
+from l2o.workflow.registry import get_stage
+from l2o.workflow.trials import rehearsal, smaller
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config
+
+FOUND = "found"
+"""Folder of what was found, a file for each job, below that of the rehearsal."""
+_QUICK = 30.0
+"""Seconds of a job that is worth being run again with more to do."""
+_MORE_SEEDS = 3
+_DIVISORS = (1, 8, 64)
+"""Of sizes: what does not fit the machine, or its patience, is tried with smaller ones."""
+
+
+def rehearse_job(
+    config: Config, job: Job, words: Sequence[str], path: Path, places: Mapping[str, Any]
+) -> int:
+    """Try a job; write what was found, and results that later jobs can be tried on.
+
+    Args:
+        config: That of the rehearsal.
+        job: The job.
+        words: Its command, without the program.
+        path: Where ``config`` is.
+        places: What its stage's ``run`` gets beside the settings.
+
+    Returns:
+        The exit code of the job.
+    """
+    folder, name = path.parent, name_of(job)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # what is tried is delivered nowhere
+    # A cache of its own, or nothing would tell how long compilation takes.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / ".compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    child = Child(words, folder / ".scratch" / name)
+    found: dict[str, Any] = {"stage": job.stage, "parts": job.named, "place": _place()}
+    found |= _compile(config, job, places)
+    for divisor in _DIVISORS[1 if found["problem"] else 0 :]:
+        own = config if divisor == 1 else smaller(config, divisor)
+        last = divisor == _DIVISORS[-1]
+        code, timings = child.run(_plain(own), places["out"], None if last else child.limit)
+        if child.problem:
+            found["problem"] = found["problem"] or child.problem
+            continue
+        if code:
+            return code
+        found |= {"divisor": divisor, "memory": timings.pop("memory", None)}
+        found["runs"] = [_run(own, job, timings), *_more_runs(own, job, child, timings)]
+        break
+    write_json(folder / FOUND / f"{name}.json", found)
+    return 0
+
+
+def name_of(job: Job) -> str:
+    """Return what the file about a job is called."""
+    return "_".join([job.stage, *job.named.values()])
+
+
+def _compile(config: Config, job: Job, places: Mapping[str, Any]) -> dict[str, Any]:
+    """Compile what the job will; say how long that takes, and whether it fits memory."""
+    stage = get_stage(job.stage)
+    found: dict[str, Any] = {"compile_s": 0.0, "bytes": None, "problem": None, "advice": []}
+    if stage.programs is None:
+        return found
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the job itself comes later
+    from l2o.evaluation import memory
+
+    free, began = memory.free_bytes(), time.monotonic()
+    for program in stage.programs(stage.settings(config, **job.named), **places):
+        needed = needed_bytes(program.stage.compile())
+        if needed > (found["bytes"] or 0):
+            found["bytes"] = needed
+            if needed > free:
+                short = f"{program.name} needs {_gib(needed)} GiB of memory, {_gib(free)} are free"
+                found |= {"problem": short, "advice": list(program.less_memory)}
+    return found | {"compile_s": time.monotonic() - began}
+
+
+def _more_runs(config: Config, job: Job, child: Child, first: dict[str, Any]) -> list[dict]:
+    """Run the job with more to do, where that is quick."""
+    if get_stage(job.stage).work is None or _spent(first) > _QUICK:
+        return []
+    runs = []
+    for updates in (1, 16 if _spent(first) < _QUICK / 10 else 4):
+        more = rehearsal(config, updates, _MORE_SEEDS)
+        code, timings = child.run(_plain(more), limit=child.limit)
+        if code or child.problem:
+            break
+        timings.pop("memory", None)
+        runs.append(_run(more, job, timings))
+    return runs
+
+
+def _spent(timings: dict[str, Any]) -> float:
+    return timings["total_s"] - timings["import_s"] - timings["compile_s"]
+
+
+def _run(config: Config, job: Job, timings: dict[str, Any]) -> dict[str, Any]:
+    work = get_stage(job.stage).work
+    return timings | ({} if work is None else {"work": work(config, **job.named)})
+
+
+def _plain(config: Config) -> Config:
+    """Return the configuration of a job that only runs."""
+    return config.model_copy(update={"trial": "miniature"})
+
+
+def _place() -> str:
+    """Return where the job runs: Slurm's partition, or this machine."""
+    return os.environ.get("SLURM_JOB_PARTITION", "this machine")
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.3g}"
