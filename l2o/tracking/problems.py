@@ -31,7 +31,10 @@ _SERVER = {
     404: "is no MLflow server (404): check the address",
     405: "is no MLflow server (405): check the address",
 }
-_STATUS = re.compile(r"failed with error code (\d{3})")
+_STATUS = re.compile(r"(?:failed with error code|too many) (\d{3})\b")
+# From PostgreSQL and MySQL: who connects is known, and not let in.
+_REFUSAL = re.compile(r"FATAL: .+|\((?:1044|1045|1049), .+")
+_KINDS = "it begins with http://, https://, postgresql://, mysql://, mssql:// or sqlite:///"
 _BODY = re.compile(r"Response body: '(.*)'", re.DOTALL)
 
 
@@ -83,11 +86,16 @@ def _explain(error: BaseException, uri: str) -> str:
         return str(error)
     shown = redact_address(uri)
     if (away := _away(error)) is not None:
+        if refusal := _REFUSAL.search(str(away)):
+            said = refusal[0].removeprefix("FATAL:").strip()
+            return f"the database {shown} refuses: {said}; correct its address, {LATER}"
         kind = "database" if is_database(uri) else "server"
         return f"cannot reach the {kind} {shown} ({_reason(away)}); {LATER}"
     if (problem := _sqlite_error(error)) is not None:
         return str(about_sqlite(problem, database_file(uri) or shown))
     text = str(error)
+    if type(error).__name__.endswith("StoreURIException"):
+        return f"{shown}: not the address of a store: {_KINDS}."
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         choice = f", or {_REBUILD}" if database_file(uri) else "."
         return (
