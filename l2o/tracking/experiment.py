@@ -63,7 +63,7 @@ def _renamed(client: "MlflowClient") -> "Experiment | None":
 def _create(client: "MlflowClient", uri: str, root: Path) -> str:
     from mlflow.exceptions import MlflowException
 
-    location = None if is_server(uri) else (root / STORE_FOLDERS[0]).as_uri()
+    location = None if is_server(uri) else _artifacts(root)
     try:
         return client.create_experiment(EXPERIMENT, location, {WRITTEN_TAG: NOT_YET})
     except MlflowException as error:
@@ -71,6 +71,15 @@ def _create(client: "MlflowClient", uri: str, root: Path) -> str:
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
             raise
         return experiment.experiment_id  # another process was faster
+
+
+def _artifacts(root: Path) -> str:
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        name = ascii(str(root))
+        raise StoreError(f"{name}: MLflow needs a name that is UTF-8; rename the folder.") from None
+    return (root / STORE_FOLDERS[0]).as_uri()
 
 
 def describe_experiment(client: "MlflowClient", experiment: str, jobs: list[JobRecord]) -> None:

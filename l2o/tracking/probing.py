@@ -1,8 +1,9 @@
 """A look at a store before it is used: MLflow tries a dead database for minutes, silently."""
 
+import contextlib
+import os
 import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 
 from l2o.redaction import redact_address
@@ -59,12 +60,21 @@ def _check_file(path: Path) -> None:
     try:
         # To write, because what a killed process left undone is undone first.
         address = f"{path.absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(address, timeout=_BUSY, uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(address, timeout=_BUSY, uri=True)) as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            # MLflow waits 20 s for who writes, with each thing that it writes.
+            with contextlib.suppress(sqlite3.OperationalError if _is_closed(path) else ()):
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
     except sqlite3.Error as error:
         raise about_sqlite(error, path) from None
     if verdict != "ok":
         raise damaged(path, str(verdict).partition("\n")[0])
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether it can only be read, which is enough if there is nothing new."""
+    return not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def _check_connection(uri: str) -> None:
