@@ -64,6 +64,9 @@ def server(tmp_path, empty_store, monkeypatch) -> Iterator[Server]:
     web = make_server("127.0.0.1", 0, noting, threaded=True)
     thread = threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True)
     thread.start()
+    # The first search takes seconds.
+    MlflowClient(f"http://127.0.0.1:{web.port}").search_runs(["0"])
+    credentials.clear()
     yield Server(f"http://127.0.0.1:{web.port}", MlflowClient(store, store), credentials)
     web.shutdown()
     web.server_close()
