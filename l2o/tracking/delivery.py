@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2o.errors import ResultsError
+from l2o.errors import L2OError, ResultsError
 from l2o.files import read_json
 from l2o.jobs.history import SYSTEM
 from l2o.jobs.locks import one_at_a_time
@@ -135,7 +135,9 @@ class _Delivery:
             except Exception as error:
                 if stops_delivery(error):
                     raise
-                self._report.errors.append(f"{job.directory}: {one_line(error, uri)}")
+                # As an error of ours: the name of a folder may hold a line break.
+                problem = L2OError(f"{job.directory}: {one_line(error, uri)}")
+                self._report.errors.append(str(problem))
         self._parents.end(self._jobs)
 
     def _stray(self, job: JobRecord) -> "MlflowRun | None":

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._model_registry import utils as registry_globals
+from mlflow.tracking._tracking_service import utils as tracking_globals
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +18,10 @@ def clean_environment(monkeypatch):
     for name in list(os.environ):
         if name.startswith(("SLURM_", "L2O_", "MLFLOW_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    # MLflow's server sets these in its own process, which is this one here.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.setattr(tracking_globals, "_tracking_uri", None)
+    monkeypatch.setattr(registry_globals, "_registry_uri", None)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 from mlflow_stores import client_of, put_job, runs_of
@@ -19,7 +18,7 @@ from l2o.tracking.rest import RestClient
 STRANGE = [
     *["what now?", "a?mode=ro", "a#b", "50%", "a%3Fb", "a%2520b", "a%20b", "a b", "a&b=c", "a;b"],
     *["a:b", "user:pw@host", "a+b", "it's", 'a"b', "ümläut→", "a[0]", "two\nlines", "back\\slash"],
-    *["..%2f", "file:x", "~", "$HOME", "a*b", "{a}", "%(here)s", "tab\there", os.fsdecode(b"\xff")],
+    *["..%2f", "file:x", "~", "$HOME", "a*b", "{a}", "%(here)s", "tab\there"],
 ]
 NAMES = ("mlartifacts", "mlflow.db")
 
@@ -46,16 +45,12 @@ def test_everything_lies_in_the_folder_of_the_results(strange, tmp_path):
     assert list(Path.cwd().iterdir()) == []
     assert database_file(default_tracking_uri(strange)) == strange / "mlflow.db"
     ((run,),) = runs_of(client_of(strange)).values()
-    copy = mlflow.artifacts.download_artifacts(
-        run_id=run.info.run_id,
-        artifact_path="run.json",
-        dst_path=str(tmp_path / "elsewhere"),
-        tracking_uri=default_tracking_uri(strange),
-    )
+    copy = client_of(strange).download_artifacts(run.info.run_id, "run.json", str(tmp_path))
     assert Path(copy).read_bytes() == (strange / "a/run.json").read_bytes()
     assert sync(strange).unchanged == 1
 
 
+@pytest.mark.parametrize("strange", ["a?mode=ro", "50%", "a%3Fb", "two\nlines"], indirect=True)
 def test_the_pages_show_the_same_database(strange, monkeypatch):
     put_job(strange / "a")
     assert sync(strange).errors == []
@@ -89,39 +84,36 @@ def test_the_weights_of_the_champion_can_be_fetched(tmp_path, empty_store):
     report = sync(root)
     assert (report.errors, report.model_versions) == ([], 1)
     version = MlflowClient(uri, uri).get_model_version_by_alias("l2o-optimizer", "champion")
-    copy = mlflow.artifacts.download_artifacts(
-        version.source, dst_path=str(tmp_path / "copy"), tracking_uri=uri
-    )
+    assert version.source.endswith("/champion")
+    copy = MlflowClient(uri).download_artifacts(version.run_id, "champion", str(tmp_path))
     assert [path.name for path in Path(copy).rglob("*.safetensors")] == ["best.safetensors"]
 
 
-VALUES = [
-    "plain-1",
-    "it's",
-    'say "so"',
-    'it\'s "both"',
-    "50%",
-    "a_b",
-    "back\\",
-    "a;b",
-    "two\nlines",
-]
-
-
-@pytest.mark.parametrize("value", [*VALUES, "' OR '1' = '1", "ümläut→", "`tick`", "a@b:c/d"])
-def test_runs_are_found_by_any_value(server, value):
+def test_runs_are_found_by_any_value(server):
+    values = ["plain-1", "it's", "itXs", 'say "so"', "50%", "a_b", "axb", "back\\", "a;b", "1\n2"]
+    values += ['it\'s "both"', "' OR '1' = '1", "ümläut→", "`tick`", "a@b:c/d", "--", "/* */"]
     client = RestClient(server.uri)
     experiment = client.experiment("l2o-rl")
-    others = [*(v for v in VALUES if v != value), "axb", "itXs"]
-    for text in (value, *others):
-        client.create_run(experiment, "name", 1, {"l2o.run_key": text})
-    (found,) = client.find_runs(experiment, "l2o.run_key", value)
-    assert {"key": "l2o.run_key", "value": value} in found["data"]["tags"]
+    for value in values:
+        client.create_run(experiment, "name", 1, {"l2o.run_key": value})
+    for value in values:
+        (found,) = client.find_runs(experiment, "l2o.run_key", value)
+        assert {"key": "l2o.run_key", "value": value} in found["data"]["tags"]
 
 
-@pytest.mark.parametrize(
-    "password", ["can/ary", "can?ary", "can#ary", "can@ary", "can:ary", "can%40ary"]
-)
+def test_a_folder_that_mlflow_cannot_name_is_refused_and_left_alone(tmp_path, empty_store):
+    root = tmp_path / os.fsdecode(b"\xff")
+    put_job(root / "a")
+    shutil.copy(empty_store, root)
+    (error,) = sync(root).errors
+    assert "rename the folder" in error and error.isascii()
+    assert [path.name for path in tmp_path.iterdir()] == [root.name]
+
+
+PASSWORDS = ["can" + mark + "ary" for mark in ("/", "?", "#", "@", ":", "%40", "[", " ")]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
 @pytest.mark.parametrize("scheme", ["http", "postgresql", "mysql+pymysql", "mssql+pyodbc"])
 def test_a_password_with_such_characters_is_not_shown(tmp_path, capfd, scheme, password):
     put_job(tmp_path / "a")
