@@ -14,29 +14,26 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2o.errors import ResultsError
-from l2o.jobs.history import SYSTEM, read_history
+from l2o.errors import L2OError, ResultsError
+from l2o.files import read_json
+from l2o.jobs.history import SYSTEM
 from l2o.jobs.locks import one_at_a_time
-from l2o.jobs.reading import PREFIXES, JobRecord, Point, find_jobs
-from l2o.redaction import redact
-from l2o.tracking.description import ablations_of
+from l2o.jobs.reading import PREFIXES, SIDECAR, JobRecord, Point, find_jobs
+from l2o.redaction import redact_address
+from l2o.tracking.addresses import default_tracking_uri
+from l2o.tracking.experiment import describe_experiment, open_experiment
 from l2o.tracking.inputs import inputs_of
 from l2o.tracking.model_registry import publish_selection
+from l2o.tracking.parents import Parents, is_parent
+from l2o.tracking.problems import one_line, stops_delivery
 from l2o.tracking.store import (
     COMPLETE,
     DELIVERY_TAG,
-    INVOCATION_TAG,
     LIVE,
     METRIC_BATCH,
     PARAM_BATCH,
-    PARENT_TAG,
     RUN_KEY_TAG,
-    default_tracking_uri,
-    describe_experiment,
-    is_unreachable,
     note_run,
-    one_line,
-    open_experiment,
     quiet_client,
 )
 
@@ -86,7 +83,7 @@ def sync(results_dir: str | Path, tracking_uri: str | None = None) -> SyncReport
     """
     root = Path(results_dir).resolve()
     uri = tracking_uri or default_tracking_uri(root)
-    report = SyncReport(redact(uri))
+    report = SyncReport(redact_address(uri))
     try:
         if not root.is_dir():
             raise ResultsError(f"{root}: no such directory.")
@@ -94,22 +91,26 @@ def sync(results_dir: str | Path, tracking_uri: str | None = None) -> SyncReport
         if jobs:
             with one_at_a_time(root / ".mlflow.lock"), quiet_client(uri) as client:
                 experiment = open_experiment(client, uri, root)
-                _Delivery(client, experiment, report).run(jobs)
-                describe_experiment(client, experiment, *_what_is_compared(jobs))
+                _Delivery(client, experiment, report, jobs).run(uri)
+                describe_experiment(client, experiment, jobs)
     except Exception as error:
-        report.errors.append(one_line(error))
+        report.errors.append(one_line(error, uri))
     return report
 
 
 class _Delivery:
     """One pass over the jobs with one MLflow store."""
 
-    def __init__(self, client: "MlflowClient", experiment: str, report: SyncReport) -> None:
+    def __init__(
+        self, client: "MlflowClient", experiment: str, report: SyncReport, jobs: list[JobRecord]
+    ) -> None:
         self._client, self._experiment, self._report = client, experiment, report
+        self._jobs = jobs
         self._children: dict[str, MlflowRun] = {}
-        self._parents: dict[str, MlflowRun] = {}
+        self._parents = Parents(client, experiment)
         self._seen: set[str] = set()
-        for run in _all_runs(client, experiment):
+        self._runs = {run.info.run_id: run for run in _all_runs(client, experiment)}
+        for run in self._runs.values():
             tags, is_active = run.data.tags, run.info.lifecycle_stage == "active"
             if tags.get(RUN_KEY_TAG, "").startswith(_REPLACED):
                 if is_active:
@@ -118,22 +119,44 @@ class _Delivery:
                 known = self._children.get(tags[RUN_KEY_TAG])
                 if known is None or known.info.status == "RUNNING":
                     self._children[tags[RUN_KEY_TAG]] = run
-            elif INVOCATION_TAG in tags and is_active:
-                self._add_parent(run)
+            elif is_parent(tags):
+                self._parents.add(run)
 
-    def run(self, jobs: list[JobRecord]) -> None:
+    def run(self, uri: str) -> None:
         """Deliver the jobs, oldest first; one that fails does not keep the others back."""
-        for job in jobs:
+        for job in self._jobs:
+            if job.key not in self._children and (stray := self._stray(job)):
+                self._adopt(job, stray)
+        for child in self._children.values():
+            self._parents.adopt(child, self._runs)
+        for job in self._jobs:
             try:
                 self._deliver(job)
             except Exception as error:
-                if is_unreachable(error):
+                if stops_delivery(error):
                     raise
-                self._report.errors.append(f"{job.directory}: {one_line(error)}")
-        for invocation, parent in self._parents.items():
-            ends = [job.end_ms for job in jobs if job.invocation == invocation]
-            if ends and (parent.info.end_time or 0) < max(ends):
-                self._client.set_terminated(parent.info.run_id, "FINISHED", max(ends))
+                # As an error of ours: the name of a folder may hold a line break.
+                problem = L2OError(f"{job.directory}: {one_line(error, uri)}")
+                self._report.errors.append(str(problem))
+        self._parents.end(self._jobs)
+
+    def _stray(self, job: JobRecord) -> "MlflowRun | None":
+        """Return the run that a job noted as its own, but that has lost the tag which says so."""
+        try:
+            note = read_json(job.directory / SIDECAR)
+            run = self._runs.get(note["run_id"]) if note["run_key"] == job.key else None
+        except (ResultsError, KeyError, TypeError):
+            return None
+        if run is None:
+            return None
+        key = run.data.tags.get(RUN_KEY_TAG, "")
+        is_of_another = key.startswith(_REPLACED) or any(key == other.key for other in self._jobs)
+        return None if is_of_another else run
+
+    def _adopt(self, job: JobRecord, run: "MlflowRun") -> None:
+        if run.info.lifecycle_stage == "active":
+            self._client.set_tag(run.info.run_id, RUN_KEY_TAG, job.key)
+        self._children[job.key] = run
 
     def _deliver(self, job: JobRecord) -> None:
         run = self._children.get(job.key)
@@ -148,7 +171,7 @@ class _Delivery:
         points = list(job.points())
         known = self._known_points(run) if run else {}
         if run and _contradicts(known, points):
-            self._replace(run)
+            self._replace(job, run)
             run, known = None, {}
         run = run or self._create(job)
         self._note(job, run)
@@ -164,33 +187,12 @@ class _Delivery:
         self._report.delivered += 1
 
     def _create(self, job: JobRecord) -> "MlflowRun":
-        tags = job.labels() | {RUN_KEY_TAG: job.key} | self._parent_tags(job)
+        tags = job.labels() | {RUN_KEY_TAG: job.key} | self._parents.tags(job)
         return self._client.create_run(self._experiment, job.start_ms, tags, job.name)
 
-    def _parent_tags(self, job: JobRecord) -> dict[str, str]:
-        if not job.invocation:
-            return {}
-        if job.invocation not in self._parents:
-            self._parents[job.invocation] = self._create_parent(job)
-        parent = self._parents[job.invocation]
-        return {INVOCATION_TAG: job.invocation, PARENT_TAG: parent.info.run_id}
-
-    def _create_parent(self, first: JobRecord) -> "MlflowRun":
-        name, tags = parent_of(first)
-        return self._client.create_run(self._experiment, first.start_ms, tags, name)
-
-    def _add_parent(self, run: "MlflowRun") -> None:
-        """Take a parent; of two that jobs made at the same time, only the older one stays."""
-        invocation = run.data.tags[INVOCATION_TAG]
-        both = [run, *filter(None, [self._parents.get(invocation)])]
-        kept, *others = sorted(both, key=lambda r: (r.info.start_time, r.info.run_id))
-        self._parents[invocation] = kept
-        for other in others:
-            self._client.delete_run(other.info.run_id)
-
-    def _replace(self, run: "MlflowRun") -> None:
+    def _replace(self, job: JobRecord, run: "MlflowRun") -> None:
         """Delete a run; without its key first, as a deleted run counts as delivered."""
-        key = _REPLACED + run.data.tags[RUN_KEY_TAG]
+        key = f"{_REPLACED}{job.key}"
         self._client.set_tag(run.info.run_id, RUN_KEY_TAG, key)
         self._client.delete_run(run.info.run_id)
 
@@ -202,7 +204,7 @@ class _Delivery:
         from mlflow.entities import RunTag
 
         known = run.data.tags
-        wanted = job.labels() | self._parent_tags(job)
+        wanted = job.labels() | self._parents.tags(job)
         fresh = [RunTag(name, text) for name, text in wanted.items() if known.get(name) != text]
         if fresh:
             self._client.log_batch(run.info.run_id, tags=fresh, synchronous=True)
@@ -234,22 +236,6 @@ class _Delivery:
         self._client.set_terminated(run.info.run_id, status, job.end_ms)
         if DELIVERY_TAG in run.data.tags:
             self._client.set_tag(run.info.run_id, DELIVERY_TAG, COMPLETE)
-
-
-def parent_of(first: JobRecord) -> tuple[str, dict[str, str]]:
-    """Return the name and the tags of the run of a pipeline invocation, by its first job."""
-    scale = first.record["tags"].get("scale", "pipeline")
-    name = f"{scale} {first.record['started'][:16].replace('T', ' ')}"
-    return name, {INVOCATION_TAG: first.invocation or "", "stage": "pipeline", "scale": scale}
-
-
-def _what_is_compared(jobs: list[JobRecord]) -> tuple[list[str], list[str]]:
-    """Return the ablations of meta-training, and what the names of its metrics begin with."""
-    trained = [job for job in jobs if job.record["stage"] == "meta_train"]
-    first = (next(read_history(job.directory), {"metrics": {}}) for job in trained)
-    names = (name for line in first for name in line["metrics"] if "/" in name)
-    sections = dict.fromkeys(name.rpartition("/")[0] for name in names)
-    return ablations_of(label for job in trained for label in job.labels()), list(sections)
 
 
 def _is_complete(run: "MlflowRun") -> bool:

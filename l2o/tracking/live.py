@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 from l2o.jobs.history import SYSTEM, History, plain
 from l2o.jobs.reading import PREFIXES, JobRecord, Point, line_points
 from l2o.jobs.record import Run
-from l2o.redaction import redact
-from l2o.tracking.delivery import parent_of
+from l2o.redaction import redact_address
+from l2o.tracking.addresses import is_server
+from l2o.tracking.experiment import EXPERIMENT
+from l2o.tracking.parents import is_parent, parent_of
 from l2o.tracking.store import (
     DELIVERY_TAG,
-    EXPERIMENT,
     INVOCATION_TAG,
     LIVE,
     METRIC_BATCH,
     PARENT_TAG,
     RUN_KEY_TAG,
-    is_server,
     note_run,
 )
 
@@ -82,7 +82,7 @@ class LiveRun:
         self._run_id: str | None = None
         self._latest: dict[str, int] = {}
         self._status: str | None = None
-        self._is_complete = False
+        self._is_complete = self._is_unwanted = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="l2o-live", daemon=True)
         self._thread.start()
@@ -97,7 +97,7 @@ class LiveRun:
         self._stop.set()
         self._thread.join(self.farewell)
         if not self._is_complete:
-            name = redact(self._uri)
+            name = redact_address(self._uri)
             text = f"{name}: not everything was delivered; `l2o track sync` completes it"
             print(text, file=sys.stderr)
 
@@ -116,8 +116,10 @@ class LiveRun:
                 return
 
     def _deliver(self) -> None:
-        if self._run_id is None:
+        if self._run_id is None and not self._is_unwanted:
             self._open()
+        if self._is_unwanted:
+            return
         for tail in self._tails:
             is_full = True
             while is_full:  # what is added meanwhile waits until it is worth a request
@@ -138,7 +140,12 @@ class LiveRun:
         experiment = client.experiment(EXPERIMENT)
         found = client.find_runs(experiment, RUN_KEY_TAG, job.key)
         known: set[str] = set()
+        if found and all(map(_is_deleted, found)):
+            # A person did that: the run stays deleted, and for sync it was delivered.
+            self._is_unwanted = True
+            return
         if found:
+            found.sort(key=_is_deleted)
             run_id, data = found[0]["info"]["run_id"], found[0]["data"]
             client.post("runs/update", run_id=run_id, status="RUNNING")
             known = {param["key"] for param in data.get("params", [])}
@@ -172,18 +179,22 @@ class LiveRun:
         return {INVOCATION_TAG: invocation, PARENT_TAG: parents[0]}
 
     def _find_parents(self, client: "RestClient", experiment: str) -> list[str]:
+        from l2o.tracking.rest import tags_of
+
         runs = client.find_runs(experiment, INVOCATION_TAG, str(self._job.invocation))
-        tags = {
-            run["info"]["run_id"]: {tag["key"] for tag in run["data"].get("tags", [])}
-            for run in runs
-        }
-        return [run_id for run_id, names in tags.items() if RUN_KEY_TAG not in names]
+        # One that a person deleted stays deleted, with its jobs below it.
+        runs.sort(key=_is_deleted)
+        return [run["info"]["run_id"] for run in runs if is_parent(tags_of(run))]
 
     def _end(self) -> None:
-        end = {} if self._status == "SCHEDULED" else {"end_time": _now()}
-        self._client.post("runs/update", run_id=self._run_id, status=self._status, **end)
+        if self._run_id is not None:
+            self._close(self._run_id)
         self._client.close()
         self._is_complete = True
+
+    def _close(self, run_id: str) -> None:
+        end = {} if self._status == "SCHEDULED" else {"end_time": _now()}
+        self._client.post("runs/update", run_id=run_id, status=self._status, **end)
 
 
 class _Tail:
@@ -228,3 +239,7 @@ def _as_json(point: Point) -> dict[str, Any]:
 
 def _now() -> int:
     return round(time.time() * 1000)
+
+
+def _is_deleted(run: dict[str, Any]) -> bool:
+    return run["info"].get("lifecycle_stage") == "deleted"

@@ -18,6 +18,9 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "workflow/scripts/mlflow-server"
+# What tests start listens on this machine, and no proxy leads there.
+_DIRECT = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{_DIRECT},127.0.0.1,localhost"
 
 
 def free_port() -> int:

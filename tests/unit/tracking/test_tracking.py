@@ -1,7 +1,6 @@
 import hashlib
 import json
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -34,29 +33,6 @@ from l2o.tracking.live import follow_jobs
 # With three metrics each, one batch of 1000 points and a bit.
 STEPS = 350
 CONFIG = {"seed": 1, "optimizer": {"name": "optim4rl", "hidden": [8, 8]}, "note": "x" * 2000}
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("SLURM_", "L2O_", "MLFLOW_")):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
-    """A database with MLflow's tables, which take seconds to create."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def results(tmp_path, empty_store) -> Path:
-    root = tmp_path / "results"
-    root.mkdir()
-    shutil.copy(empty_store, root / "mlflow.db")
-    return root
 
 
 def run_job(folder: Path, steps: int = 3, **tags: Any) -> None:
