@@ -43,30 +43,30 @@ rule all:
         f"{RESULTS}/tracking.json",
         # Named, because what is missing of results that nothing else asks for is not made again.
         get_results(jobs.usual(CFG)),
-        get_results(get_levels(CFG)),
+        get_results(get_levels()),
     localrule: True
 
 
-# Every stage of a scale, also those that `all` leaves out, with the least budgets: does it work?
+# Every stage of the scale, also those that `all` leaves out, with the least budgets: does it work?
 rule miniature:
     input:
-        f"{MINIATURE}/report.html",
-        get_results(jobs.analyses(CONFIGS[MINIATURE]), MINIATURE),
+        f"{RESULTS}/report.html",
+        get_results(get_levels()),
+        get_results(jobs.analyses(CFG)),
     localrule: True
 
 
-# Every kind of job at the sizes of the scale, once: does it fit, and how long will it take?
+# Every kind of job once, at the sizes of the scale: does it fit, and how long will it take?
 rule rehearse:
     input:
-        f"{REHEARSAL}/report.html",
-        get_results(get_levels(CONFIGS[REHEARSAL]), REHEARSAL),
+        f"{RESULTS}/report.html",
+        get_results(get_levels()),
     output:
-        f"{RESULTS}/rehearsal.tsv",
+        f"{SCALE_RESULTS}/rehearsal.tsv",
     localrule: True
     params:
-        config=f"{RESULTS}/config.json",
-        rehearsal=REHEARSAL,
+        rehearsal=RESULTS,
     message:
         "What this scale will take: {output}"
     shell:
-        "l2o forecast --config {params.config:q} --rehearsal {params.rehearsal:q} --out {output:q}"
+        "l2o forecast --rehearsal {params.rehearsal:q} --out {output:q}"

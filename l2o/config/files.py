@@ -53,7 +53,7 @@ def build(settings: Mapping[str, Any], *folders: str | Path) -> Config:
 
 def _read_scale(scale: Any, places: list[Path]) -> dict[str, Any]:
     found = {path.stem: path for place in reversed(places) for path in place.glob("scales/*.yaml")}
-    if scale not in found:  # never part of a path before it is known
+    if not isinstance(scale, str) or scale not in found:  # never part of a path before it is known
         raise ConfigError(f"scale: unknown scale '{scale}'; known: {', '.join(sorted(found))}.")
     return read_yaml(found[scale])
 

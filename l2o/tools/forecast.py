@@ -11,18 +11,11 @@ HELP = "say what a scale will take: time and memory of every kind of job, from i
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this tool."""
     parser.add_argument(
-        "--config",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="resolved configuration of the scale, results/<scale>/config.json",
-    )
-    parser.add_argument(
         "--rehearsal",
         type=Path,
         required=True,
         metavar="DIR",
-        help="what `snakemake rehearse` left, results/<scale>/.rehearsal",
+        help="what `snakemake rehearse` leaves: results/<scale>/.rehearsal",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table (.tsv)")
 
@@ -31,13 +24,15 @@ def run(args: argparse.Namespace) -> None:
     """Write the table, and print it with the totals.
 
     Raises:
-        L2OError: Nothing was rehearsed, or not with this configuration's scale.
+        L2OError: Not every kind of job was rehearsed.
     """
     from l2o.config import files
     from l2o.files import write_text
     from l2o.workflow.forecast import as_text, forecast, totals
 
-    table = forecast(files.load(args.config), args.rehearsal, args.config.parent)
+    # What the scale is when it is not on trial, and where its own results are.
+    scale, results = files.load(args.rehearsal / "scale.json"), args.rehearsal.parent
+    table = forecast(scale, args.rehearsal, results)
     write_text(args.out, table.to_csv(sep="\t", index=False))
     print(as_text(table))
     print(totals(table))

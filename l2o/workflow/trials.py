@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pydantic
 
 from l2o.choices import TOY_TASKS
 from l2o.config.ppo import REPLACEABLE
+from l2o.errors import look_up
 from l2o.tasks.presets import resolve
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Cut = Callable[[str, int], int]
 
+TARGETS = {"rehearse": "rehearsal", "miniature": "miniature"}
+"""Of the workflow, and the trial that each stands for."""
 _NO_BUDGET = frozenset({"optimizer", "max_skipped", "devices", "action_repeat", "meta_warmup"})
 """Keys below which no number is a budget."""
 _LEAST = {
@@ -49,6 +52,21 @@ _LENGTHS = ("outer_steps", "updates", "steps")
 _ENV_STEPS = ("env_steps", "tuning_env_steps")
 _SEEDS = ("seeds", "tuning_seeds", "evaluation_seeds", "evaluation_ppo_seeds")
 _ONCE = ("points", "meta_seeds", "learning_rates", "log_interval", "checkpoint_interval")
+
+
+def get_trial(words: Sequence[str]) -> str:
+    """Return which trial the targets of a command line ask for, or ``""``."""
+    return next((trial for target, trial in TARGETS.items() if target in words), "")
+
+
+def on_trial(config: Config, trial: str) -> Config:
+    """Return a configuration as it is, or for a trial of it.
+
+    Raises:
+        L2OError: There is no such trial.
+    """
+    kinds = {"rehearsal": rehearsal, "miniature": miniature}
+    return look_up("trial", trial, kinds)(config) if trial else config
 
 
 def miniature(config: Config, divisor: int = 10**9) -> Config:

@@ -2,17 +2,17 @@ rule level:
     input:
         get_inputs("level"),
     output:
-        run="{results}/levels/{recipe}/{where}/run.json",
-        curves="{results}/levels/{recipe}/{where}/curves.parquet",
+        run=f"{RESULTS}/levels/{{recipe}}/{{where}}/run.json",
+        curves=f"{RESULTS}/levels/{{recipe}}/{{where}}/curves.parquet",
     log:
-        "{results}/logs/levels/{recipe}_{where}.log",
+        f"{RESULTS}/logs/levels/{{recipe}}_{{where}}.log",
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         runs=get_folder("meta_train"),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("level"),
     message:
         "Evaluating {wildcards.recipe} on {wildcards.where}"
@@ -26,13 +26,13 @@ rule ablate:
     input:
         get_inputs("ablate"),
     output:
-        run="{results}/ablations/{ablation}/run.json",
-        curves="{results}/ablations/{ablation}/curves.parquet",
-        summary="{results}/ablations/{ablation}/summary.parquet",
-        effects="{results}/ablations/{ablation}/effects.parquet",
-        factors="{results}/ablations/{ablation}/factors.parquet",
+        run=f"{RESULTS}/ablations/{{ablation}}/run.json",
+        curves=f"{RESULTS}/ablations/{{ablation}}/curves.parquet",
+        summary=f"{RESULTS}/ablations/{{ablation}}/summary.parquet",
+        effects=f"{RESULTS}/ablations/{{ablation}}/effects.parquet",
+        factors=f"{RESULTS}/ablations/{{ablation}}/factors.parquet",
     log:
-        "{results}/logs/ablations/{ablation}.log",
+        f"{RESULTS}/logs/ablations/{{ablation}}.log",
     threads: 1
     resources:
         mem_mb=get_memory(2000),
@@ -40,7 +40,7 @@ rule ablate:
         out=subpath(output.run, parent=True),
         levels=get_folder("levels"),
         baselines=get_folder("baselines"),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("ablate"),
     message:
         "Ablation {wildcards.ablation}"

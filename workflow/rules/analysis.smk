@@ -3,21 +3,21 @@ rule record:
     input:
         get_inputs("record"),
     output:
-        run="{results}/analysis/recordings/{source}/run.json",
-        histograms="{results}/analysis/recordings/{source}/histograms.parquet",
-        tensors="{results}/analysis/recordings/{source}/tensors.parquet",
-        time="{results}/analysis/recordings/{source}/time.parquet",
-        noise="{results}/analysis/recordings/{source}/noise.parquet",
-        samples="{results}/analysis/recordings/{source}/samples.safetensors",
+        run=f"{RESULTS}/analysis/recordings/{{source}}/run.json",
+        histograms=f"{RESULTS}/analysis/recordings/{{source}}/histograms.parquet",
+        tensors=f"{RESULTS}/analysis/recordings/{{source}}/tensors.parquet",
+        time=f"{RESULTS}/analysis/recordings/{{source}}/time.parquet",
+        noise=f"{RESULTS}/analysis/recordings/{{source}}/noise.parquet",
+        samples=f"{RESULTS}/analysis/recordings/{{source}}/samples.safetensors",
     log:
-        "{results}/logs/analysis/recordings/{source}.log",
+        f"{RESULTS}/logs/analysis/recordings/{{source}}.log",
     priority: 10
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("record"),
     message:
         "Recording the gradients of {wildcards.source}"
@@ -31,16 +31,16 @@ rule drift:
     input:
         get_inputs("drift"),
     output:
-        run="{results}/analysis/drift/run.json",
-        drift="{results}/analysis/drift/drift.parquet",
+        run=f"{RESULTS}/analysis/drift/run.json",
+        drift=f"{RESULTS}/analysis/drift/drift.parquet",
     log:
-        "{results}/logs/analysis/drift.log",
+        f"{RESULTS}/logs/analysis/drift.log",
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("drift"),
     message:
         "Recording what meta-training sees with and without pipeline training"
@@ -53,9 +53,9 @@ rule study:
     input:
         get_inputs("study"),
     output:
-        run="{results}/analysis/{study}/run.json",
+        run=f"{RESULTS}/analysis/{{study}}/run.json",
     log:
-        "{results}/logs/analysis/{study}.log",
+        f"{RESULTS}/logs/analysis/{{study}}.log",
     wildcard_constraints:
         study="|".join(STUDIES),
     threads: 1
@@ -65,7 +65,7 @@ rule study:
         out=subpath(output.run, parent=True),
         recordings=get_folder("analysis/recordings"),
         drift=get_folder("analysis/drift"),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("study"),
     message:
         "Study of gradients: {wildcards.study}"
@@ -80,17 +80,17 @@ rule identity:
     input:
         get_inputs("identity"),
     output:
-        run="{results}/analysis/identity/{source}/run.json",
-        table="{results}/analysis/identity/{source}/identity.parquet",
+        run=f"{RESULTS}/analysis/identity/{{source}}/run.json",
+        table=f"{RESULTS}/analysis/identity/{{source}}/identity.parquet",
     log:
-        "{results}/logs/analysis/identity/{source}.log",
+        f"{RESULTS}/logs/analysis/identity/{{source}}.log",
     threads: 1
     resources:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         recordings=get_folder("analysis/recordings"),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("identity"),
     message:
         "Networks learn to reproduce the gradients of {wildcards.source}"

@@ -2,12 +2,12 @@ rule baselines:
     input:
         get_inputs("baselines"),
     output:
-        run="{results}/baselines/{task}/run.json",
-        curves="{results}/baselines/{task}/curves.parquet",
-        tuning="{results}/baselines/{task}/tuning.parquet",
-        tuned="{results}/baselines/{task}/tuned.json",
+        run=f"{RESULTS}/baselines/{{task}}/run.json",
+        curves=f"{RESULTS}/baselines/{{task}}/curves.parquet",
+        tuning=f"{RESULTS}/baselines/{{task}}/tuning.parquet",
+        tuned=f"{RESULTS}/baselines/{{task}}/tuned.json",
     log:
-        "{results}/logs/baselines/{task}.log",
+        f"{RESULTS}/logs/baselines/{{task}}.log",
     # The selection waits for most, and the transfer, the longest job, for the selection.
     priority: lambda wildcards: 10 if wildcards.task in CFG.select.tasks else 5
     threads: 1
@@ -15,7 +15,7 @@ rule baselines:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("baselines"),
     message:
         "Tuning classical optimizers on {wildcards.task}"

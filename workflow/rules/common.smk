@@ -1,6 +1,5 @@
 # The configuration, and what rules get from the stages: inputs, and the version of each job.
 import os
-import re
 import sys
 import uuid
 
@@ -10,27 +9,41 @@ from l2o.config.sweeps import read_sweep
 from l2o.errors import L2OError
 from l2o.pipeline import jobs
 from l2o.pipeline.contract import job
+from l2o.tracking import failed_deliveries
 from l2o.workflow.registry import input_files, output_files
-from l2o.workflow.trials import miniature, rehearsal
+from l2o.workflow.trials import get_trial, on_trial
 from l2o.workflow.versions import Versions
 
+# `snakemake rehearse` and `snakemake miniature` try the scale, in a folder of its own. Snakemake hands
+# the variable on to the processes of jobs, which have other targets.
+os.environ["L2O_TRIAL"] = os.environ.get("L2O_TRIAL") or get_trial(sys.argv[1:])
+
+
+envvars:
+    "L2O_TRIAL",
+
+
 try:
-    CFG = l2o_config.build(config, "config", f"{workflow.basedir}/config")
+    SCALE = l2o_config.build(config, "config", f"{workflow.basedir}/config")
+    CFG = on_trial(SCALE, os.environ["L2O_TRIAL"])
     # Folders of the rows of every sweep; complains about their tables.
     ROWS = {name: [row.folder for row in read_sweep(CFG, name)] for name in CFG.sweeps}
 except L2OError as error:
     print(f"config: {error}", file=sys.stderr)
     sys.exit(2)
 
-RESULTS = f"results/{CFG.scale}"
-# The scale itself, and it on trial; each has a folder of its own, the wildcard `results`.
-CONFIGS = {
-    RESULTS: CFG,
-    f"{RESULTS}/.rehearsal": rehearsal(CFG),
-    f"{RESULTS}/.miniature": miniature(CFG),
-}
-REHEARSAL, MINIATURE = [place for place in CONFIGS if place != RESULTS]
-VERSIONS = {place: Versions(one) for place, one in CONFIGS.items()}
+SCALE_RESULTS = f"results/{CFG.scale}"
+RESULTS = SCALE_RESULTS if CFG.trial is None else f"{SCALE_RESULTS}/.{CFG.trial}"
+CONFIG = f"{RESULTS}/config.json"
+VERSIONS = Versions(CFG)
+
+
+# What jobs read is written under the lock, never by a dry run or by an invocation that is refused. It
+# is no input: Snakemake would not look at the parameters of what depends on a file that is made.
+onstart:
+    l2o_config.write(CFG, CONFIG)
+    l2o_config.write(SCALE, f"{RESULTS}/scale.json")  # not itself on trial
+
 
 # Jobs of one invocation share a parent run in MLflow.
 os.environ.setdefault("L2O_INVOCATION", uuid.uuid4().hex)
@@ -43,7 +56,6 @@ shell.prefix("set -euo pipefail; trap '' TERM; ")
 
 
 wildcard_constraints:
-    results="|".join(map(re.escape, CONFIGS)),
     task=r"[a-z0-9_]+",
     recipe=r"[a-z0-9_]+",
     ablation=r"[a-z0-9_]+",
@@ -55,56 +67,33 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# What jobs read is written under the lock, never by a dry run or by an invocation that is refused. It
-# is no input: Snakemake does not look at the parameters of what depends on something that changes.
-onstart:
-    if workflow.is_main_process:
-        for results in get_places():
-            l2o_config.write(CONFIGS[results], f"{results}/config.json")
-
-
-def get_places():
-    """The folders, `results`, of the jobs that are about to run."""
-    wanted = {job.wildcards_dict.get("results", RESULTS) for job in workflow.dag.needrun_jobs()}
-    return [results for results in CONFIGS if results in wanted | {RESULTS}]
-
-
 def get_row_files(sweep, name):
-    return [f"{{results}}/sweeps/{sweep}/{row}/{name}" for row in ROWS[sweep]]
-
-
-def get_job(stage, wildcards, parts):
-    """The job of a stage that wildcards name, and parts that are none of them."""
-    named = {name: value for name, value in wildcards.items() if name != "results"}
-    return job(stage, **named, **parts)
+    return [f"{RESULTS}/sweeps/{sweep}/{row}/{name}" for row in ROWS[sweep]]
 
 
 def get_inputs(stage, **parts):
     """What a job of a stage reads; its wildcards are the parts of its name."""
-    return lambda wildcards: input_files(
-        CONFIGS[wildcards.results], get_job(stage, wildcards, parts), wildcards.results
-    )
+    return lambda wildcards: input_files(CFG, job(stage, **wildcards, **parts), RESULTS)
 
 
 def get_version(stage, **parts):
     """Changes with the settings and the code of a job, and with those of all that it reads from."""
-    return lambda wildcards: VERSIONS[wildcards.results].version(get_job(stage, wildcards, parts))
+    return lambda wildcards: VERSIONS.version(job(stage, **wildcards, **parts))
 
 
 def get_folder(name):
     """Where the jobs of an earlier stage have their folders."""
-    return lambda wildcards: f"{wildcards.results}/{name.format(**wildcards)}"
+    return lambda wildcards: f"{RESULTS}/{name}"
 
 
-def get_results(wanted, results=RESULTS):
+def get_results(wanted):
     """What some jobs make first: their record."""
-    return [output_files(CONFIGS[results], one, results)[0] for one in wanted]
+    return [output_files(CFG, one, RESULTS)[0] for one in wanted]
 
 
-def get_levels(configuration):
+def get_levels():
     """The levels of the ablations that are part of the whole pipeline."""
-    names = configuration.usual_ablations
-    return [one for name in names for one in jobs.levels_of(configuration, name)]
+    return [one for name in CFG.usual_ablations for one in jobs.levels_of(CFG, name)]
 
 
 def get_memory(megabytes):

@@ -2,11 +2,11 @@ rule meta_train:
     input:
         get_inputs("meta_train"),
     output:
-        run="{results}/meta_train/{recipe}/seed_{seed}/run.json",
-        metrics="{results}/meta_train/{recipe}/seed_{seed}/metrics.parquet",
-        checkpoints=directory("{results}/meta_train/{recipe}/seed_{seed}/checkpoints"),
+        run=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/run.json",
+        metrics=f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/metrics.parquet",
+        checkpoints=directory(f"{RESULTS}/meta_train/{{recipe}}/seed_{{seed}}/checkpoints"),
     log:
-        "{results}/logs/meta_train/{recipe}_seed_{seed}.log",
+        f"{RESULTS}/logs/meta_train/{{recipe}}_seed_{{seed}}.log",
     priority: get_priority
     threads: 1
     resources:
@@ -14,8 +14,8 @@ rule meta_train:
     params:
         out=subpath(output.run, parent=True),
         # Not an output: Snakemake would delete what a killed job resumes from.
-        state="{results}/.state/meta_train/{recipe}/seed_{seed}",
-        config="{results}/config.json",
+        state=f"{RESULTS}/.state/meta_train/{{recipe}}/seed_{{seed}}",
+        config=CONFIG,
         version=get_version("meta_train"),
     message:
         "Meta-training {wildcards.recipe}, seed {wildcards.seed}"

@@ -5,12 +5,14 @@ rule track:
     input:
         get_inputs("track"),
     output:
-        "{results}/tracking.json",
+        f"{RESULTS}/tracking.json",
     log:
-        "{results}/logs/track.log",
+        f"{RESULTS}/logs/track.log",
     localrule: True
     params:
         version=get_version("track"),
+        # Changes when a delivery failed, so that the next run of the workflow tries again.
+        failed=lambda wildcards: failed_deliveries("results"),
     message:
         "Bringing the runs into MLflow"
     shell:
@@ -22,20 +24,20 @@ rule report:
         get_inputs("report"),
     output:
         page=report(
-            "{results}/report.html",
+            f"{RESULTS}/report.html",
             caption="../report/page.rst",
             category="Report",
             labels={"result": "everything on one page"},
         ),
         claims=report(
-            "{results}/claims.parquet",
+            f"{RESULTS}/claims.parquet",
             caption="../report/claims.rst",
             category="Report",
             labels={"result": "claims with verdicts, as a table to download"},
         ),
         figures=[
             report(
-                directory(f"{{results}}/figures/{section}"),
+                directory(f"{RESULTS}/figures/{section}"),
                 patterns=["{figure}.svg"],
                 caption=get_caption(section),
                 category=title,
@@ -44,7 +46,7 @@ rule report:
             for section, title in SECTIONS.items()
         ],
     log:
-        "{results}/logs/report.log",
+        f"{RESULTS}/logs/report.log",
     localrule: True
     params:
         results=subpath(output.page, parent=True),
@@ -57,7 +59,7 @@ rule report:
             "meta_training": len(CFG.meta_seeds),
             "gradients": CFG.analysis.seeds,
         },
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("report"),
     message:
         "Writing {output.page}"

@@ -2,14 +2,14 @@ rule select:
     input:
         get_inputs("select"),
     output:
-        run="{results}/select/run.json",
-        champion="{results}/select/champion.json",
-        weights="{results}/select/champion.safetensors",
-        untrained="{results}/select/untrained.safetensors",
-        scores="{results}/select/scores.parquet",
-        comparison="{results}/select/comparison.parquet",
+        run=f"{RESULTS}/select/run.json",
+        champion=f"{RESULTS}/select/champion.json",
+        weights=f"{RESULTS}/select/champion.safetensors",
+        untrained=f"{RESULTS}/select/untrained.safetensors",
+        scores=f"{RESULTS}/select/scores.parquet",
+        comparison=f"{RESULTS}/select/comparison.parquet",
     log:
-        "{results}/logs/select.log",
+        f"{RESULTS}/logs/select.log",
     priority: 10
     threads: 1
     resources:
@@ -18,7 +18,7 @@ rule select:
         out=subpath(output.run, parent=True),
         runs=get_folder("meta_train"),
         baselines=get_folder("baselines"),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("select"),
     message:
         "Choosing a checkpoint on the validation tasks"

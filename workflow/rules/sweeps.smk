@@ -11,7 +11,7 @@ for SWEEP in CFG.sweeps:
                 runs=get_row_files(SWEEP, "run.json"),
                 checkpoints=directory(get_row_files(SWEEP, "checkpoints")),
             log:
-                f"{{results}}/logs/sweeps/{SWEEP}/train.log",
+                f"{RESULTS}/logs/sweeps/{SWEEP}/train.log",
             threads: CFG.sweeps[SWEEP].devices
             resources:
                 mem_mb=get_memory(16000),
@@ -21,8 +21,8 @@ for SWEEP in CFG.sweeps:
                 devices=CFG.sweeps[SWEEP].devices,
                 out=get_folder(f"sweeps/{SWEEP}"),
                 # Not an output: Snakemake would delete what a killed job resumes from.
-                state=f"{{results}}/.state/sweeps/{SWEEP}",
-                config="{results}/config.json",
+                state=f"{RESULTS}/.state/sweeps/{SWEEP}",
+                config=CONFIG,
                 version=get_version("sweep", sweep=SWEEP),
             message:
                 "Meta-training all rows of sweep {params.sweep}"
@@ -37,19 +37,19 @@ rule sweep:
     input:
         get_inputs("sweep"),
     output:
-        run="{results}/sweeps/{sweep}/{row}/run.json",
-        checkpoints=directory("{results}/sweeps/{sweep}/{row}/checkpoints"),
+        run=f"{RESULTS}/sweeps/{{sweep}}/{{row}}/run.json",
+        checkpoints=directory(f"{RESULTS}/sweeps/{{sweep}}/{{row}}/checkpoints"),
     log:
-        "{results}/logs/sweeps/{sweep}/{row}.log",
+        f"{RESULTS}/logs/sweeps/{{sweep}}/{{row}}.log",
     wildcard_constraints:
         sweep="|".join(n for n in CFG.sweeps if not CFG.sweeps[n].one_program) or "-",
     threads: 1
     resources:
         mem_mb=get_memory(8000),
     params:
-        out=get_folder("sweeps/{sweep}"),
-        state="{results}/.state/sweeps/{sweep}/{row}",
-        config="{results}/config.json",
+        out=lambda wildcards: f"{RESULTS}/sweeps/{wildcards.sweep}",
+        state=f"{RESULTS}/.state/sweeps/{{sweep}}/{{row}}",
+        config=CONFIG,
         version=get_version("sweep"),
     message:
         "Meta-training {wildcards.row} of sweep {wildcards.sweep}"
@@ -63,18 +63,18 @@ rule score_sweep:
     input:
         get_inputs("score_sweep"),
     output:
-        run="{results}/sweeps/{sweep}/run.json",
-        scores="{results}/sweeps/{sweep}/scores.parquet",
-        best="{results}/sweeps/{sweep}/best.json",
+        run=f"{RESULTS}/sweeps/{{sweep}}/run.json",
+        scores=f"{RESULTS}/sweeps/{{sweep}}/scores.parquet",
+        best=f"{RESULTS}/sweeps/{{sweep}}/best.json",
     log:
-        "{results}/logs/sweeps/{sweep}/score.log",
+        f"{RESULTS}/logs/sweeps/{{sweep}}/score.log",
     threads: 1
     resources:
         mem_mb=get_memory(4000),
     params:
         out=subpath(output.run, parent=True),
         baselines=get_folder("baselines"),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("score_sweep"),
     message:
         "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"

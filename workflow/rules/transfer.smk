@@ -2,11 +2,11 @@ rule tune:
     input:
         get_inputs("tune"),
     output:
-        run="{results}/tune/run.json",
-        tuning="{results}/tune/tuning.parquet",
-        tuned="{results}/tune/tuned.json",
+        run=f"{RESULTS}/tune/run.json",
+        tuning=f"{RESULTS}/tune/tuning.parquet",
+        tuned=f"{RESULTS}/tune/tuned.json",
     log:
-        "{results}/logs/tune.log",
+        f"{RESULTS}/logs/tune.log",
     priority: 10
     threads: 1
     resources:
@@ -16,8 +16,8 @@ rule tune:
         selection=get_folder("select"),
         runs=get_folder("meta_train"),
         # Not an output: Snakemake would delete what a killed job resumes from.
-        state="{results}/.state/tune",
-        config="{results}/config.json",
+        state=f"{RESULTS}/.state/tune",
+        config=CONFIG,
         version=get_version("tune"),
     message:
         "Tuning every learning rate for the transfer"
@@ -31,13 +31,13 @@ rule transfer:
     input:
         get_inputs("transfer"),
     output:
-        run="{results}/transfer/{task}/run.json",
-        curves="{results}/transfer/{task}/curves.parquet",
-        controls="{results}/transfer/{task}/controls.parquet",
-        oracle="{results}/transfer/{task}/oracle.parquet",
-        costs="{results}/transfer/{task}/costs.parquet",
+        run=f"{RESULTS}/transfer/{{task}}/run.json",
+        curves=f"{RESULTS}/transfer/{{task}}/curves.parquet",
+        controls=f"{RESULTS}/transfer/{{task}}/controls.parquet",
+        oracle=f"{RESULTS}/transfer/{{task}}/oracle.parquet",
+        costs=f"{RESULTS}/transfer/{{task}}/costs.parquet",
     log:
-        "{results}/logs/transfer/{task}.log",
+        f"{RESULTS}/logs/transfer/{{task}}.log",
     priority: 10
     threads: 1
     resources:
@@ -47,9 +47,9 @@ rule transfer:
         selection=get_folder("select"),
         runs=get_folder("meta_train"),
         tuned=get_folder("tune"),
-        state="{results}/.state/transfer/{task}",
+        state=f"{RESULTS}/.state/transfer/{{task}}",
         variant=[],
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("transfer"),
     message:
         "Transfer to {wildcards.task}"
@@ -62,21 +62,21 @@ rule transfer:
 
 use rule transfer as transfer_variant with:
     output:
-        run="{results}/transfer_variants/{task}/{variant}/run.json",
-        curves="{results}/transfer_variants/{task}/{variant}/curves.parquet",
-        controls="{results}/transfer_variants/{task}/{variant}/controls.parquet",
-        oracle="{results}/transfer_variants/{task}/{variant}/oracle.parquet",
-        costs="{results}/transfer_variants/{task}/{variant}/costs.parquet",
+        run=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/run.json",
+        curves=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/curves.parquet",
+        controls=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/controls.parquet",
+        oracle=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/oracle.parquet",
+        costs=f"{RESULTS}/transfer_variants/{{task}}/{{variant}}/costs.parquet",
     log:
-        "{results}/logs/transfer_variants/{task}/{variant}.log",
+        f"{RESULTS}/logs/transfer_variants/{{task}}/{{variant}}.log",
     params:
         out=subpath(output.run, parent=True),
         selection=get_folder("select"),
         runs=get_folder("meta_train"),
         tuned=get_folder("tune"),
-        state="{results}/.state/transfer_variants/{task}/{variant}",
+        state=f"{RESULTS}/.state/transfer_variants/{{task}}/{{variant}}",
         variant=lambda wildcards: ["--variant", wildcards.variant],
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("transfer"),
     message:
         "Transfer to {wildcards.task}, agents of variant {wildcards.variant}"
@@ -113,27 +113,25 @@ rule transfer_summary:
     input:
         get_inputs("transfer_summary"),
     output:
-        run="{results}/transfer_summary/run.json",
+        run=f"{RESULTS}/transfer_summary/run.json",
         tables=expand(
-            "{results}/transfer_summary/{table}.parquet",
+            f"{RESULTS}/transfer_summary/{{table}}.parquet",
             table=["scores", "aggregates", "profiles", "improvement", "efficiency"],
-            allow_missing=True,
         ),
         figures=expand(
-            "{results}/transfer_summary/{figure}.{kind}",
+            f"{RESULTS}/transfer_summary/{{figure}}.{{kind}}",
             figure=["learning_curves", "aggregates", "profile", "improvement", "efficiency"],
             kind=["svg", "png"],
-            allow_missing=True,
         ),
     log:
-        "{results}/logs/transfer_summary.log",
+        f"{RESULTS}/logs/transfer_summary.log",
     threads: 1
     resources:
         mem_mb=get_memory(2000),
     params:
         out=subpath(output.run, parent=True),
         transfer=get_folder("transfer"),
-        config="{results}/config.json",
+        config=CONFIG,
         version=get_version("transfer_summary"),
     message:
         "Aggregating the test tasks"
