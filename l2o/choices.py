@@ -28,22 +28,36 @@ OBJECTIVES = (
 SHAPINGS = ("none", "standardise", "ranks")
 """How evolution strategies normalise a task's losses."""
 
+CLASSICAL_OPTIMIZERS = (
+    *("adam", "adam_decay", "adamw", "lion", "momentum", "rmsprop", "sgd", "sign"),
+)
+"""Optimizers whose learning rate is tuned."""
+LEARNED_OPTIMIZERS = (
+    *("celo2", "l2lgd2", "linear", "open", "optim4rl_a", "optim4rl_b", "optim4rl_m"),
+    *("small_fc", "star", "velo"),
+)
+"""Optimizers that a recipe can meta-train."""
+
 BACKENDS = ("spring", "generalized", "positional", "mjx")
 """Brax's physics."""
-BRAX_TASKS = (
-    "ant",
-    "halfcheetah",
-    "hopper",
-    "humanoid",
-    "humanoidstandup",
-    "inverted_double_pendulum",
-    "inverted_pendulum",
-    "pusher",
-    "reacher",
-    "swimmer",
-    "walker2d",
-)
-"""Brax environments, all with continuous actions, that PPO learns."""
+BRAX_BACKENDS: dict[str, tuple[str, ...]] = {
+    "ant": BACKENDS,
+    "halfcheetah": BACKENDS,
+    "hopper": BACKENDS,
+    "humanoid": BACKENDS,
+    "humanoidstandup": BACKENDS,
+    "inverted_double_pendulum": BACKENDS,
+    "inverted_pendulum": BACKENDS,
+    "pusher": BACKENDS,
+    "reacher": BACKENDS,
+    "walker2d": BACKENDS,
+}
+"""Brax environments, all with continuous actions, that PPO learns: the physics they work with."""
+BRAX_TASKS = tuple(BRAX_BACKENDS)
+BROKEN_TASKS = {
+    "swimmer": "works on no backend of this version of Brax",
+}
+"""Tasks that somebody may look for, and why there are none: see docs/tasks.md."""
 GYMNAX_TASKS = {
     "acrobot": "Acrobot-v1",
     "cartpole": "CartPole-v1",
