@@ -11,7 +11,19 @@ TORSOS = ("D32", "D256", "C16-D32")
 
 RESETS = ("staggered", "synchronous", "random", "none")
 """When agents of a population are reset; staggered is pipeline training."""
-ESTIMATORS = ("truncated_gradient", "truncated_es", "pes", "full_es")
+_DIFFERENTIABLE = ("agent_loss", "actor", "mean_agent_loss", "mean_actor")
+_OF_ROLLOUTS = ("return", "mean_return", "agent_loss", "mean_agent_loss")
+ESTIMATOR_OBJECTIVES = {
+    "truncated_gradient": _DIFFERENTIABLE,
+    "truncated_es": _OF_ROLLOUTS,
+    "pes": _OF_ROLLOUTS,
+    "full_es": ("final_return", "late_return", "lifetime_return"),
+}
+"""Of estimators of the meta-gradient, the objectives that each can use.
+
+A return has no gradient; the value of the actor term, unlike its gradient, says nothing.
+"""
+ESTIMATORS = tuple(ESTIMATOR_OBJECTIVES)
 """Of the meta-gradient."""
 OBJECTIVES = (
     "actor",
@@ -78,6 +90,9 @@ TOY_TASKS = (
 """Learned by A2C or, if they are supervised, by a classifier."""
 SUPERVISED_TASKS = ("digits",)
 """Toy tasks that are no reinforcement learning."""
+
+DENSE_TASKS = ("catch", "digits")
+"""Toy tasks whose observations no convolution fits."""
 
 STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""
