@@ -29,7 +29,7 @@ SOME = [
 def test_the_table_is_complete():
     assert set(BRAX_BACKENDS) == set(BRAX_PRESETS) and not set(BROKEN_TASKS) & set(BRAX_BACKENDS)
     assert all(set(working) <= set(BACKENDS) and working for working in BRAX_BACKENDS.values())
-    # What Brax has besides: a driver of its own, and an environment for its tests.
+    # Brax has one more, for its own tests.
     assert set(envs._envs) == {*BRAX_BACKENDS, *BROKEN_TASKS, "fast"}
     assert {backend for _, backend in SOME} == set(BACKENDS)
 
