@@ -215,7 +215,11 @@ def test_recipe_of_its_own(tmp_path):
             101,
             "transfer.ppo: with task .* must not exceed episode_len",
         ),
-        ("transfer.variants.x.environments", 48, "transfer.variants.x: with task .* must be a mult"),
+        (
+            "transfer.variants.x.environments",
+            48,
+            "transfer.variants.x: with task .* must be a mult",
+        ),
         (
             "transfer.variants.x.episode_length",
             7,
