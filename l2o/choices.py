@@ -11,7 +11,19 @@ TORSOS = ("D32", "D256", "C16-D32")
 
 RESETS = ("staggered", "synchronous", "random", "none")
 """When agents of a population are reset; staggered is pipeline training."""
-ESTIMATORS = ("truncated_gradient", "truncated_es", "pes", "full_es")
+_DIFFERENTIABLE = ("agent_loss", "actor", "mean_agent_loss", "mean_actor")
+_OF_ROLLOUTS = ("return", "mean_return", "agent_loss", "mean_agent_loss")
+ESTIMATOR_OBJECTIVES = {
+    "truncated_gradient": _DIFFERENTIABLE,
+    "truncated_es": _OF_ROLLOUTS,
+    "pes": _OF_ROLLOUTS,
+    "full_es": ("final_return", "late_return", "lifetime_return"),
+}
+"""Of estimators of the meta-gradient, the objectives that each can use.
+
+A return has no gradient; the value of the actor term, unlike its gradient, says nothing.
+"""
+ESTIMATORS = tuple(ESTIMATOR_OBJECTIVES)
 """Of the meta-gradient."""
 OBJECTIVES = (
     "actor",
@@ -28,22 +40,36 @@ OBJECTIVES = (
 SHAPINGS = ("none", "standardise", "ranks")
 """How evolution strategies normalise a task's losses."""
 
+CLASSICAL_OPTIMIZERS = (
+    *("adam", "adam_decay", "adamw", "lion", "momentum", "rmsprop", "sgd", "sign"),
+)
+"""Optimizers whose learning rate is tuned."""
+LEARNED_OPTIMIZERS = (
+    *("celo2", "l2lgd2", "linear", "open", "optim4rl_a", "optim4rl_b", "optim4rl_m"),
+    *("small_fc", "star", "velo"),
+)
+"""Optimizers that a recipe can meta-train."""
+
 BACKENDS = ("spring", "generalized", "positional", "mjx")
 """Brax's physics."""
-BRAX_TASKS = (
-    "ant",
-    "halfcheetah",
-    "hopper",
-    "humanoid",
-    "humanoidstandup",
-    "inverted_double_pendulum",
-    "inverted_pendulum",
-    "pusher",
-    "reacher",
-    "swimmer",
-    "walker2d",
-)
-"""Brax environments, all with continuous actions, that PPO learns."""
+BRAX_BACKENDS: dict[str, tuple[str, ...]] = {
+    "ant": BACKENDS,
+    "halfcheetah": BACKENDS,
+    "hopper": BACKENDS,
+    "humanoid": BACKENDS,
+    "humanoidstandup": BACKENDS,
+    "inverted_double_pendulum": BACKENDS,
+    "inverted_pendulum": BACKENDS,
+    "pusher": BACKENDS,
+    "reacher": BACKENDS,
+    "walker2d": BACKENDS,
+}
+"""Brax environments, all with continuous actions, that PPO learns: the physics they work with."""
+BRAX_TASKS = tuple(BRAX_BACKENDS)
+BROKEN_TASKS = {
+    "swimmer": "works on no backend of this version of Brax",
+}
+"""Tasks that somebody may look for, and why there are none: see docs/tasks.md."""
 GYMNAX_TASKS = {
     "acrobot": "Acrobot-v1",
     "cartpole": "CartPole-v1",
@@ -64,6 +90,9 @@ TOY_TASKS = (
 """Learned by A2C or, if they are supervised, by a classifier."""
 SUPERVISED_TASKS = ("digits",)
 """Toy tasks that are no reinforcement learning."""
+
+DENSE_TASKS = ("catch", "digits")
+"""Toy tasks whose observations no convolution fits."""
 
 STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""

@@ -3,7 +3,6 @@
 import argparse
 import functools
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from l2o import __version__, tools
 from l2o.errors import ConfigError, L2OError
+from l2o.jobs.environment import prepare
 from l2o.jobs.failures import explain
 from l2o.jobs.interrupts import EXIT_CODE, Interrupted, end_at_once
+from l2o.jobs.streams import READER_GONE, finish_output, is_reader_gone, open_streams
 from l2o.pipeline.contract import Job, Option, Stage, job
 from l2o.redaction import redact_tracebacks
 from l2o.workflow.registry import get_stage, modules_in, stage_names, word_of
@@ -21,7 +22,6 @@ from l2o.workflow.registry import get_stage, modules_in, stage_names, word_of
 if TYPE_CHECKING:
     from l2o.config.models import Config
 
-_DETERMINISTIC = "--xla_gpu_deterministic_ops"
 # How they are listed; others come after them.
 _FIRST = (
     *("meta_train", "baselines", "select", "tune", "transfer", "transfer_summary"),
@@ -41,16 +41,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     end_at_once()
     redact_tracebacks()
+    open_streams()
     words = sys.argv[1:] if argv is None else argv
+    try:
+        code = _run(words)
+    except BrokenPipeError:
+        if not is_reader_gone():
+            raise
+        code = READER_GONE
+    except SystemExit as stop:  # help, or wrong usage, is printed
+        raise SystemExit(_finish(int(stop.code or 0))) from None
+    return _finish(code)
+
+
+def _finish(code: int) -> int:
+    """Print what is left to print; return the exit code, another one if that fails."""
+    problem = finish_output()
+    if isinstance(problem, BrokenPipeError):
+        return READER_GONE
+    if problem is not None:
+        print(f"l2o: standard output: {problem.strerror}.", file=sys.stderr)
+    return 2 if problem is not None else code
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command; see :func:`main`."""
     args = build_parser(words[0] if words else "").parse_args(words)
     args.words = list(words)
-    _set_environment(args.is_deterministic)
+    note = prepare(args.is_deterministic)
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         from l2o.tracking.live import follow_jobs
 
         follow_jobs()
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
     except L2OError as error:
         print(f"l2o {args.word}: {error}", file=sys.stderr)
         return 2
@@ -58,25 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"l2o {args.word}: {stop}", file=sys.stderr)
         return EXIT_CODE
     except Exception as error:
-        message = explain(error, args)
+        message = None if isinstance(error, BrokenPipeError) else explain(error, args)
         if message is None:
             raise
         print(f"l2o {args.word}: {message}", file=sys.stderr)
         return 2
-
-
-def _set_environment(is_deterministic: bool) -> None:
-    """Set what must be set before jax is imported, unless the user did."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "l2o" / "jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    # Many programs take about a second to compile; loading them takes a tenth of that.
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    flags = os.environ.get("XLA_FLAGS", "")
-    has_gpu_build = importlib.util.find_spec("jax_plugins") is not None
-    if is_deterministic and has_gpu_build and _DETERMINISTIC not in flags:
-        # Kernels are chosen by timing them: a run that goes on after a kill could get others.
-        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}=true".strip()
+    if note and "jax" in sys.modules:
+        print(f"l2o {args.word}: {note}", file=sys.stderr)
+    return code
 
 
 def build_parser(first: str = "") -> argparse.ArgumentParser:

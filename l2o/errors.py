@@ -42,13 +42,16 @@ class MissingInputError(L2OError, ValueError):
     """An optimizer's update lacks an input; also a ValueError, as optax raises for parameters."""
 
 
-def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> L2OError:
+def unknown_name(
+    kind: str, name: str, allowed: Iterable[str], reasons: Mapping[str, str] | None = None
+) -> L2OError:
     """Build the error for a name that is not registered, with the nearest valid one.
 
     Args:
         kind: What the name should have been, for example ``"task"``.
         name: The name that was given.
         allowed: The valid names.
+        reasons: Of names that somebody may look for: why they are not valid.
 
     Returns:
         The error, to be raised by the caller.
@@ -56,20 +59,40 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> L2OError:
     names = sorted(allowed)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
+    if reasons and name in reasons:
+        return L2OError(f"{kind} '{name}' {reasons[name]}. Known: {', '.join(names)}.")
     return L2OError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}.")
 
 
-def look_up(kind: str, name: str, known: Mapping[str, Value]) -> Value:
+def unusable(what: str, name: str, where: str, allowed: Iterable[str]) -> L2OError:
+    """Build the error for two names that are known, but do not go together.
+
+    Args:
+        what: What the first name is, for example ``"backend"``.
+        name: The name.
+        where: What cannot use it, for example ``"task 'ant'"``.
+        allowed: What it can use.
+    """
+    return ConfigError(f"{where} cannot use {what} '{name}', only {', '.join(allowed)}.")
+
+
+def look_up(
+    kind: str,
+    name: str,
+    known: Mapping[str, Value],
+    reasons: Mapping[str, str] | None = None,
+) -> Value:
     """Return what has a name.
 
     Args:
         kind: What the name should be, see :func:`unknown_name`.
         name: The name.
         known: By name.
+        reasons: Of names that somebody may look for: why there is nothing.
 
     Raises:
         L2OError: There is nothing of that name; the message gives the nearest valid one.
     """
     if name not in known:
-        raise unknown_name(kind, name, known)
+        raise unknown_name(kind, name, known, reasons)
     return known[name]

@@ -31,6 +31,7 @@ class Identity(Model):
     learning_rates: list[PositiveFloat] = field(
         "Adam's grid, the same for every gradient processing; chosen on what is trained on.",
         [0.003, 0.01, 0.03],
+        min_length=1,
     )
     tuning_seeds: Positive = field("Networks of each learning rate.", 2)
     seeds: Positive = field("Networks of the one that is chosen.", 5)

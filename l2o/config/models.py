@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from l2o.choices import TOY_TASKS, TRIALS
+from l2o.choices import CLASSICAL_OPTIMIZERS, TRIALS
 from l2o.config.analysis import Analysis, GradientSource
 from l2o.config.base import Model, Name, Positive, PositiveFloat, field
 from l2o.config.budgets import Pretrained, ToyBudget
+from l2o.config.checks import check_name, check_names, check_ppo, check_sets
 from l2o.config.recipe import Recipe
 from l2o.config.transfer import Transfer
 from l2o.errors import look_up
@@ -20,7 +21,7 @@ class Baselines(Model):
     """Classical optimizers and how each is tuned."""
 
     optimizers: list[Name] = field("Classical optimizers; adam sets the score's unit.")
-    learning_rates: list[PositiveFloat] = field("Grid, the same for every optimizer.")
+    learning_rates: list[PositiveFloat] = field("Grid, the same for every optimizer.", min_length=1)
     tuning_seeds: Positive = field("Seeds of each grid point; not those of the final curves.")
     seeds: Positive = field("Seeds of the final learning curves.")
 
@@ -114,19 +115,9 @@ class Config(Model):
             if recipe not in allowed:
                 known = ", ".join(sorted(allowed))
                 raise ValueError(f"{where}: unknown recipe '{recipe}'; known: {known}")
-        training = {task.task for recipe in self.recipes.values() for task in recipe.tasks}
-        validation = set(self.select.tasks)
-        test = {*self.transfer.tasks, *self.transfer.variant_tasks}
-        # But for the supervised ones, on which optimizers may be trained.
-        test |= {task for a in self.ablations.values() for task in a.tasks} - set(self.toy_tasks)
-        _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
-        _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
-        _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
-        _disjoint("transfer.tuning_tasks", set(self.transfer.tuning_tasks), "test tasks", test)
-        compared = {task for a in self.ablations.values() for task in a.tasks} & set(TOY_TASKS)
-        missing = sorted((training | validation | compared) - set(self.toy_tasks))
-        if missing:
-            raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
+        check_names(self)
+        check_sets(self)
+        check_ppo(self)
         unknown = sorted(set(self.analysis.identity.sources) - set(self.analysis.sources))
         if unknown:
             known = ", ".join(sorted(self.analysis.sources)) or "none"
@@ -135,6 +126,8 @@ class Config(Model):
             )
         if "adam" not in self.baselines.optimizers:
             raise ValueError("baselines.optimizers must hold adam, the unit of the scores")
+        names = self.baselines.optimizers
+        check_name("baselines.optimizers", "classical optimizer", names, CLASSICAL_OPTIMIZERS)
         return self
 
     def _recipe_references(self) -> list[tuple[str, str, set[str]]]:
@@ -214,8 +207,3 @@ class Config(Model):
         if task in self.select.tasks:
             return "validation"
         return "supervised" if task in self.toy_tasks else "test"
-
-
-def _disjoint(name_a: str, a: set[str], name_b: str, b: set[str]) -> None:
-    if common := sorted(a & b):
-        raise ValueError(f"{name_a} and {name_b} overlap: {', '.join(common)}")

@@ -63,6 +63,25 @@ class PPOSettings:
         actions = self.batch_size * self.minibatches * self.unroll_length
         return actions * self.action_repeat
 
+    @property
+    def actions_per_episode(self) -> int:
+        """Actions until an episode is truncated."""
+        return -(-self.episode_length // self.action_repeat)
+
+    def problem(self) -> str | None:
+        """Say which settings do not fit together, or return None."""
+        if self.batch_size * self.minibatches % self.environments:
+            return (
+                f"batch_size x minibatches ({self.batch_size} x {self.minibatches}) "
+                f"must be a multiple of environments ({self.environments})"
+            )
+        if self.unroll_length > self.actions_per_episode:
+            return (
+                f"unroll_length x action_repeat ({self.unroll_length} x {self.action_repeat}) "
+                f"must not exceed episode_length ({self.episode_length})"
+            )
+        return None
+
 
 REPLACEABLE = (
     *("environments", "batch_size", "minibatches", "unroll_length", "epochs", "clip", "discount"),

@@ -15,6 +15,7 @@ from l2o.config.base import (
     Torso,
     field,
 )
+from l2o.config.checks import check_recipe
 
 
 class MetaTask(Model):
@@ -92,8 +93,7 @@ class Recipe(Model):
             raise ValueError("outer_steps must be a multiple of checkpoint_interval")
         if self.resets == "synchronous" and self.reset_interval >= self.outer_steps:
             raise ValueError("synchronous resets need a reset_interval below outer_steps")
-        if "name" not in self.optimizer:
-            raise ValueError("optimizer needs a name")
+        check_recipe(self)
         names = [task.label for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"tasks names a task twice: {', '.join(sorted(names))}")

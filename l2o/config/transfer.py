@@ -20,7 +20,7 @@ class Transfer(Model):
         [],
     )
     backend: Literal[*BACKENDS] = field("Physics backend.")
-    learning_rates: list[PositiveFloat] = field("Grid, the same for every optimizer.")
+    learning_rates: list[PositiveFloat] = field("Grid, the same for every optimizer.", min_length=1)
     tuning_seeds: Positive = field("Seeds of each grid point.")
     tuning_env_steps: Positive = field("Environment steps of a tuning lifetime.")
     oracle: bool = field(

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from brax import envs
 
-from l2o.choices import BACKENDS, BRAX_TASKS
+from l2o.choices import BACKENDS, BRAX_BACKENDS, BROKEN_TASKS
 from l2o.environments.batched import EnvState, choose, end_of_episode, first_state
-from l2o.errors import unknown_name
+from l2o.errors import look_up, unknown_name, unusable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,10 +89,12 @@ def make_env(name: str, backend: str, episode_length: int, action_repeat: int = 
         action_repeat: Environment steps per action.
 
     Raises:
-        L2OError: The task or backend is unknown; the message gives the nearest valid one.
+        L2OError: The task or backend is unknown; the message gives the nearest valid one. Or the
+            task does not work on that backend.
     """
-    if name not in BRAX_TASKS:
-        raise unknown_name("Brax task", name, BRAX_TASKS)
+    working = look_up("Brax task", name, BRAX_BACKENDS, BROKEN_TASKS)
     if backend not in BACKENDS:
         raise unknown_name("Brax backend", backend, BACKENDS)
+    if backend not in working:
+        raise unusable("backend", backend, f"task '{name}'", working)
     return BraxEnv(envs.get_environment(name, backend=backend), episode_length, action_repeat)

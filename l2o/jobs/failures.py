@@ -1,4 +1,4 @@
-"""What the machine lacks, in one line: space, permission, memory. Imports no jax."""
+"""What the machine lacks, in one line: space, permission, memory, a device. Imports no jax."""
 
 import contextlib
 import errno
@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from l2o.errors import OutOfMemoryError
+from l2o.jobs.accelerators import jax_problem
 
 _STORAGE = {
     errno.ENOSPC: "the disk is full; make space and run again",
@@ -17,6 +18,14 @@ _STORAGE = {
     errno.EPERM: "permission denied",
     errno.EEXIST: "a file of that name is in the way",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EMFILE: "too many files are open at once; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open at once on this machine",
+}
+# Said without a number that tells.
+_LIMITS = {
+    "can't start new thread": "no more threads may be started; raise the limit (ulimit -u)",
+    "No usable temporary directory": "no folder for temporary files can be written; set TMPDIR",
+    "Matplotlib requires access": "no folder for temporary files can be written; set TMPDIR",
 }
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
 
@@ -30,13 +39,33 @@ def explain(error: Exception, args: Namespace) -> str | None:
     """
     if is_out_of_memory(error):
         return f"{out_of_memory(error)}. See docs/faults.md."
+    if (problem := jax_problem(error) or _limit(error)) is not None:
+        return problem
     problem = _storage_problem(error)
     if problem is None:
         return None
-    named = getattr(error, "filename", None)
-    places = [named] if named else [getattr(args, name, None) for name in ("out", "state")]
-    where = " or below ".join(str(place) for place in places if place) or "a file"
-    return f"{where if named else f'below {where}'}: {problem}."
+    if named := getattr(error, "filename", None):
+        return f"{named}: {problem}."
+    places = [place for name in ("out", "state") if (place := getattr(args, name, None))]
+    where = f"below {' or below '.join(map(str, places))}" if places else "standard output"
+    return f"{where}: {problem}."
+
+
+def _limit(error: Exception) -> str | None:
+    if not isinstance(error, OSError | RuntimeError):
+        return None
+    if isinstance(error, FileNotFoundError) and _is_folder_gone():
+        return "the working directory is gone; change to another one and run again."
+    said = (f"{problem}." for words, problem in _LIMITS.items() if words in str(error))
+    return next(said, None)
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _storage_problem(error: Exception) -> str | None:

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from l2o.errors import ConfigError
+from l2o.choices import ESTIMATOR_OBJECTIVES
+from l2o.errors import unusable
 
 
 class Objective(NamedTuple):
@@ -31,14 +32,6 @@ OBJECTIVES = {
     "late_return": Objective("return", "during"),
     "lifetime_return": Objective("return", "during"),
 }
-_DIFFERENTIABLE = ("agent_loss", "actor", "mean_agent_loss", "mean_actor")
-_MEASURABLE = {
-    "truncated_gradient": _DIFFERENTIABLE,
-    "truncated_es": ("return", "mean_return", "agent_loss", "mean_agent_loss"),
-    "pes": ("return", "mean_return", "agent_loss", "mean_agent_loss"),
-    "full_es": ("final_return", "late_return", "lifetime_return"),
-}
-"""A return has no gradient; the value of the actor term, unlike its gradient, says nothing."""
 
 
 def get_objective(name: str, estimator: str) -> Objective:
@@ -47,7 +40,6 @@ def get_objective(name: str, estimator: str) -> Objective:
     Raises:
         ConfigError: The estimator cannot use it.
     """
-    if name not in _MEASURABLE[estimator]:
-        allowed = ", ".join(_MEASURABLE[estimator])
-        raise ConfigError(f"estimator '{estimator}' cannot use objective '{name}', only {allowed}.")
+    if name not in (allowed := ESTIMATOR_OBJECTIVES[estimator]):
+        raise unusable("objective", name, f"estimator '{estimator}'", allowed)
     return OBJECTIVES[name]

@@ -13,13 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the names, one a line."""
+    """Print the names, one a line. They are known without jax, which may have no device here."""
+    from l2o import choices
+
     if args.what == "tasks":
-        from l2o.tasks.registry import list_tasks
-
-        print("\n".join(list_tasks()))
-        return
-    from l2o.optimizers.classical import list_classical
-    from l2o.optimizers.registry import list_optimizers
-
-    print("\n".join([*list_classical(), *list_optimizers()]))
+        names = sorted([*choices.TOY_TASKS, *choices.BRAX_TASKS, *choices.GYMNAX_TASKS])
+    else:
+        names = [*choices.CLASSICAL_OPTIMIZERS, *choices.LEARNED_OPTIMIZERS]
+    print("\n".join(names))

@@ -4,17 +4,21 @@ import ast
 import dataclasses
 from pathlib import Path
 
+import jax
 import pytest
 
 import l2o
 from l2o import choices, stages
+from l2o.config.presets import BRAX_PRESETS, GYMNAX_PRESETS
 from l2o.errors import L2OError
 from l2o.meta.estimators import make_estimator
 from l2o.meta.objectives import OBJECTIVES, get_objective
+from l2o.optimizers.classical import list_classical
+from l2o.optimizers.registry import list_optimizers
 from l2o.pipeline.contract import Stage
 from l2o.report.sections import SECTIONS
 from l2o.statistics.columns.gradients import STUDY_TABLES
-from l2o.tasks.registry import TOY_TASKS
+from l2o.tasks.registry import TOY_TASKS, make_toy_agent
 from l2o.workflow.registry import get_stage, stage_names
 
 PACKAGE = Path(l2o.__file__).parent
@@ -80,7 +84,28 @@ def test_every_stage_and_section_has_its_contract():
 
 def test_names_of_tasks_are_listed_once():
     assert set(choices.TOY_TASKS) == set(TOY_TASKS)
+    assert set(choices.BRAX_TASKS) == set(BRAX_PRESETS)
+    assert set(choices.GYMNAX_TASKS) == set(GYMNAX_PRESETS)
     assert not {*choices.BRAX_TASKS, *choices.GYMNAX_TASKS} & set(TOY_TASKS)
+
+
+def test_names_of_optimizers_are_those_that_there_are():
+    assert list(choices.LEARNED_OPTIMIZERS) == list_optimizers()
+    assert list(choices.CLASSICAL_OPTIMIZERS) == list_classical()
+
+
+@pytest.mark.parametrize("task", choices.TOY_TASKS)
+def test_which_tasks_a_convolution_fits(task):
+    def outputs():
+        agent = make_toy_agent(task, "C16-D32")
+        shapes = jax.tree.leaves(agent.shapes)
+        return all(leaf.size for leaf in shapes) or pytest.fail("a layer without weights")
+
+    if task in choices.DENSE_TASKS:
+        with pytest.raises((ValueError, TypeError, ZeroDivisionError, pytest.fail.Exception)):
+            outputs()
+    else:
+        assert outputs()
 
 
 def test_learned_optimizers_do_not_import_each_other():

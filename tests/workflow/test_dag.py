@@ -96,7 +96,7 @@ def test_a_cluster_gets_the_same_jobs(checkout):
     jobs = checkout.planned("--profile", "slurm")
     assert jobs == checkout.planned()
     jobs = checkout.planned("--profile", "slurm", "--config", "scale=paper")
-    assert jobs["meta_train"] == 3 * len(RECIPES) and jobs["transfer"] == 8
+    assert jobs["meta_train"] == 3 * len(RECIPES) and jobs["transfer"] == 7
 
 
 def test_cluster_resources_are_those_of_rules_that_are_submitted():

@@ -43,25 +43,15 @@ class PPO:
     settings: PPOSettings
 
     def __post_init__(self) -> None:
-        settings = self.settings
-        if settings.truncation not in TRUNCATIONS:
-            raise unknown_name("treatment of truncation", settings.truncation, TRUNCATIONS)
-        if settings.batch_size * settings.minibatches % settings.environments:
-            raise ConfigError(
-                f"PPO: batch_size x minibatches ({settings.batch_size} x {settings.minibatches}) "
-                f"must be a multiple of environments ({settings.environments})."
-            )
-        if settings.unroll_length > self.actions_per_episode:
-            raise ConfigError(
-                f"PPO: unroll_length x action_repeat ({settings.unroll_length} x "
-                f"{settings.action_repeat}) must not exceed episode_length "
-                f"({settings.episode_length})."
-            )
+        if self.settings.truncation not in TRUNCATIONS:
+            raise unknown_name("treatment of truncation", self.settings.truncation, TRUNCATIONS)
+        if problem := self.settings.problem():
+            raise ConfigError(f"PPO: {problem}.")
 
     @property
     def actions_per_episode(self) -> int:
         """Actions until an episode is truncated."""
-        return -(-self.settings.episode_length // self.settings.action_repeat)
+        return self.settings.actions_per_episode
 
     @functools.cached_property
     def observation_size(self) -> int:

@@ -5,9 +5,11 @@ import pytest
 import yaml
 from places import ROOT
 
+from l2o.choices import BRAX_BACKENDS
 from l2o.cli import main
 from l2o.config import files as config
 from l2o.config import keys as config_keys
+from l2o.config.sweeps import read_sweep
 from l2o.errors import ConfigError, L2OError
 
 FOLDER = ROOT / "config"
@@ -159,6 +161,76 @@ def test_recipe_of_its_own(tmp_path):
             "tasks names a task twice: small_dense_short, small_dense_short",
         ),
         ("recipe.tasks", [], "tasks: .*at least 1"),
+        (
+            "recipe.tasks",
+            [{"task": "cach"}],
+            "tasks: unknown toy task 'cach'. Did you mean 'catch'",
+        ),
+        ("recipe.tasks", [{"task": "ant"}], "tasks: unknown toy task 'ant'"),
+        (
+            "recipe.tasks",
+            [{"task": "digits", "torso": "C16-D32"}],
+            r"tasks: a convolution \(C16-D32\) does not fit task 'digits'",
+        ),
+        (
+            "recipe.optimizer.name",
+            "star2",
+            "unknown learned optimizer 'star2'. Did you mean 'star'",
+        ),
+        ("recipe.optimizer.name", 3, "unknown learned optimizer '3'"),
+        ("recipe.optimizer", {"name": "adam"}, "unknown learned optimizer 'adam'"),
+        (
+            "recipes.linear.objective",
+            "return",
+            "'truncated_gradient' cannot use objective 'return'",
+        ),
+        (
+            "recipes.full_es.objective",
+            "actor",
+            "'full_es' cannot use objective 'actor', only final_",
+        ),
+        ("toy_tasks.cach", {"environments": 1, "updates": 1}, "toy_tasks: unknown toy task 'cach'"),
+        ("toy_tasks.catch.torso", "C16-D32", "toy_tasks.catch.torso: a convolution"),
+        ("select.tasks", ["cach"], "select.tasks: unknown toy task 'cach'. Did you mean 'catch'"),
+        ("analysis.drift.task", "cartpole", "analysis.drift.task: unknown toy task 'cartpole'"),
+        ("analysis.sources.x.task", "antt", "analysis.sources.x.task: unknown task 'antt'. Did"),
+        ("analysis.sources.x.task", "big_dense_long", "toy_tasks lacks the budget of big_dense_l"),
+        ("ablations.rewards.tasks", ["antt"], "ablations.rewards.tasks: unknown task 'antt'. Did"),
+        ("transfer.tasks", ["antt"], "transfer.tasks: unknown task 'antt'. Did you mean 'ant'?"),
+        ("transfer.tuning_tasks", ["cart"], "transfer.tuning_tasks: unknown task 'cart'"),
+        (
+            "transfer.variant_tasks",
+            ["walker"],
+            "variant_tasks: unknown task 'walker'. Did you mean",
+        ),
+        ("transfer.tuning_tasks", ["catch"], "tuning_tasks: unknown PPO task 'catch'"),
+        (
+            "transfer.tuning_tasks",
+            ["swimmer"],
+            "task 'swimmer' works on no backend of this version",
+        ),
+        ("transfer.ppo.environments", 48, r"transfer.ppo: with task '.*multiple of env.* \(48\)"),
+        (
+            "transfer.ppo.unroll_length",
+            101,
+            "transfer.ppo: with task .* must not exceed episode_len",
+        ),
+        (
+            "transfer.variants.x.environments",
+            48,
+            "transfer.variants.x: with task .* must be a mult",
+        ),
+        (
+            "transfer.variants.x.episode_length",
+            7,
+            "transfer.variants.x: .* must not exceed episode",
+        ),
+        ("transfer.learning_rates", [], "transfer.learning_rates: .*at least 1"),
+        (
+            "baselines.optimizers",
+            ["adam", "adm"],
+            "unknown classical optimizer 'adm'. Did you mean",
+        ),
         ("scale", "huge", "unknown scale 'huge'; known: paper, quick, smoke"),
         ("scale", ["smoke"], "unknown scale"),
         ("scale", "../scales/smoke", "scale: "),
@@ -168,6 +240,36 @@ def test_refused(path, value, message):
     with pytest.raises(ConfigError, match=message) as caught:
         build(**({"scale": value} if path == "scale" else nested(path, value)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("transfer.tasks", ["ant"]),
+        ("transfer.tuning_tasks", ["ant"]),
+        ("transfer.variant_tasks", ["ant"]),
+        ("ablations.rewards.tasks", ["ant"]),
+        ("analysis.sources.x.task", "ant"),
+    ],
+)
+def test_a_task_that_does_not_work_on_the_backend(monkeypatch, path, value):
+    monkeypatch.setitem(BRAX_BACKENDS, "ant", ("generalized", "mjx"))
+    settings = nested(path, value)
+    wanted = rf"^{path}: task 'ant' cannot use backend 'spring', only generalized, mjx\.$"
+    with pytest.raises(ConfigError, match=wanted):
+        build(**settings)
+    build(**config.merge(settings, nested("transfer.backend", "mjx")))
+
+
+def test_rows_of_a_sweep_and_recipes_of_their_own_are_checked_too(tmp_path):
+    (tmp_path / "t.tsv").write_text("optimizer.name\nlinear\nliner\n")
+    sweeps = {"mine": {"recipe": "linear", "table": str(tmp_path / "t.tsv")}}
+    with pytest.raises(ConfigError, match="row 2: optimizer: unknown learned optimizer 'liner'"):
+        read_sweep(build(sweeps=sweeps), "mine")
+    recipe = build().recipes["linear"].model_dump() | {"objective": "late_return"}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ConfigError, match=r"r\.yaml: estimator .* cannot use objective"):
+        config.load_recipe(tmp_path / "r.yaml")
 
 
 def test_missing_section_and_many_problems():

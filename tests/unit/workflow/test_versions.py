@@ -334,7 +334,8 @@ def test_what_a_stage_really_imports_is_in_its_code(stage, tmp_path):
     }
     code_of = set(source_files(f"l2o.stages.{stage}"))
     # The command line itself, and what reads and checks the configuration.
-    beside = {PACKAGE / "cli.py", PACKAGE / "jobs/failures.py", PACKAGE / "jobs/interrupts.py"}
+    names = ("accelerators", "environment", "failures", "interrupts", "streams")
+    beside = {PACKAGE / "cli.py", *(PACKAGE / f"jobs/{name}.py" for name in names)}
     beside |= {PACKAGE / "tools/__init__.py"}
     beside |= set((PACKAGE / "workflow").glob("*.py"))
     beside |= set((PACKAGE / "config").glob("*.py"))

@@ -1,0 +1,141 @@
+"""What can be wrong between the keys of a configuration. Imports no jax.
+
+Every check raises a ValueError, which the models turn into a message with the place of the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from l2o.choices import (
+    BRAX_BACKENDS,
+    BROKEN_TASKS,
+    DENSE_TASKS,
+    ESTIMATOR_OBJECTIVES,
+    GYMNAX_TASKS,
+    LEARNED_OPTIMIZERS,
+    TOY_TASKS,
+)
+from l2o.config.presets import PRESETS
+from l2o.errors import unknown_name, unusable
+
+if TYPE_CHECKING:
+    from l2o.config.models import Config
+    from l2o.config.ppo import PPOBudget
+    from l2o.config.recipe import Recipe
+
+_PPO_TASKS = (*BRAX_BACKENDS, *GYMNAX_TASKS)
+
+
+def check_name(where: str, kind: str, names: Iterable[object], allowed: Iterable[str]) -> None:
+    """Refuse names that are not known, with the nearest one that is."""
+    allowed = tuple(allowed)
+    for name in names:
+        if name not in allowed:
+            error = unknown_name(kind, str(name), allowed, BROKEN_TASKS)
+            raise ValueError(f"{where}: {_without_stop(error)}")
+
+
+def check_torso(where: str, task: str, torso: str | None) -> None:
+    """Refuse a convolution where there is nothing to convolve."""
+    if torso is not None and torso.startswith("C") and task in DENSE_TASKS:
+        raise ValueError(f"{where}: a convolution ({torso}) does not fit task '{task}'")
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check the names of a recipe, and that its estimator can use its objective."""
+    name = recipe.optimizer.get("name")
+    if name is None:
+        raise ValueError("optimizer needs a name")
+    check_name("optimizer", "learned optimizer", [name], LEARNED_OPTIMIZERS)
+    check_name("tasks", "toy task", (task.task for task in recipe.tasks), TOY_TASKS)
+    for task in recipe.tasks:
+        check_torso("tasks", task.task, task.torso)
+    allowed = ESTIMATOR_OBJECTIVES[recipe.estimator]
+    if recipe.objective not in allowed:
+        estimator = f"estimator '{recipe.estimator}'"
+        raise ValueError(_without_stop(unusable("objective", recipe.objective, estimator, allowed)))
+
+
+def check_names(config: Config) -> None:
+    """Refuse names of tasks that there are not."""
+    check_name("toy_tasks", "toy task", config.toy_tasks, TOY_TASKS)
+    check_name("select.tasks", "toy task", config.select.tasks, TOY_TASKS)
+    for where, tasks in _places(config):
+        check_name(where, "task", tasks, (*TOY_TASKS, *_PPO_TASKS))
+    check_name("analysis.drift.task", "toy task", [config.analysis.drift.task], TOY_TASKS)
+    for task, budget in config.toy_tasks.items():
+        check_torso(f"toy_tasks.{task}.torso", task, budget.torso)
+
+
+def check_ppo(config: Config) -> None:
+    """Check that PPO learns what it is to learn, on the backend, with settings that fit."""
+    transfer, checked = config.transfer, set()
+    for where, tasks in _places(config):
+        if where.startswith("transfer."):
+            check_name(where, "PPO task", tasks, _PPO_TASKS)
+        for task in (task for task in tasks if task in _PPO_TASKS):
+            check_backend(where, task, transfer.backend)
+            if task not in checked:
+                check_settings("transfer.ppo", task, transfer.ppo)
+                checked.add(task)
+    for name, variant in transfer.variants.items():
+        both = transfer.ppo.model_copy(update=variant.replacements())
+        for task in transfer.variant_tasks:
+            check_settings(f"transfer.variants.{name}", task, both)
+
+
+def check_backend(where: str, task: str, backend: str) -> None:
+    """Refuse a Brax task that does not work on a backend; others have none."""
+    working = BRAX_BACKENDS.get(task)
+    if working is not None and backend not in working:
+        error = unusable("backend", backend, f"task '{task}'", working)
+        raise ValueError(f"{where}: {_without_stop(error)}")
+
+
+def check_settings(where: str, task: str, budget: PPOBudget) -> None:
+    """Refuse settings that do not fit those of a task that they do not replace."""
+    settings = dataclasses.replace(PRESETS[task], **budget.replacements())
+    if problem := settings.problem():
+        raise ValueError(f"{where}: with task '{task}' {problem}")
+
+
+def check_sets(config: Config) -> None:
+    """Check that training, validation and test tasks are disjoint, and toy tasks have budgets."""
+    training = {task.task for recipe in config.recipes.values() for task in recipe.tasks}
+    validation = set(config.select.tasks)
+    compared = {task for ablation in config.ablations.values() for task in ablation.tasks}
+    # But for the supervised ones, on which optimizers may be trained.
+    test = {*config.transfer.tasks, *config.transfer.variant_tasks}
+    test |= compared - set(config.toy_tasks)
+    _disjoint("meta-training set", training, "validation tasks (select.tasks)", validation)
+    _disjoint("validation tasks (select.tasks)", validation, "test tasks", test)
+    _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
+    _disjoint("transfer.tuning_tasks", set(config.transfer.tuning_tasks), "test tasks", test)
+    recorded = {source.task for source in config.analysis.sources.values()}
+    needed = training | validation | ((compared | recorded) & set(TOY_TASKS))
+    if missing := sorted(needed - set(config.toy_tasks)):
+        raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
+
+
+def _places(config: Config) -> Iterator[tuple[str, list[str]]]:
+    """Yield where tasks are named that PPO learns, or may learn, and which."""
+    transfer = config.transfer
+    yield "transfer.tasks", transfer.tasks
+    yield "transfer.tuning_tasks", transfer.tuning_tasks
+    yield "transfer.variant_tasks", transfer.variant_tasks
+    for name, ablation in config.ablations.items():
+        yield f"ablations.{name}.tasks", ablation.tasks
+    for name, source in config.analysis.sources.items():
+        yield f"analysis.sources.{name}.task", [source.task]
+
+
+def _disjoint(name_a: str, a: set[str], name_b: str, b: set[str]) -> None:
+    if common := sorted(a & b):
+        raise ValueError(f"{name_a} and {name_b} overlap: {', '.join(common)}")
+
+
+def _without_stop(error: Exception) -> str:
+    return str(error).removesuffix(".")
