@@ -133,11 +133,19 @@ def _costs(done: list[Work], spent: list[float]) -> tuple[float, float, float]:
     """Return seconds that are spent once, per step learned and per step played.
 
     They are those that explain all runs best, with none of them negative. Of a single run, which
-    was long, all of it counts as steps, and all steps alike.
+    was long, all of it counts as steps. Up to two runs cannot tell the two kinds of steps apart.
     """
     if len(done) == 1:
         each = spent[0] / (done[0].learned + done[0].played)
         return 0.0, each, each
+    if len(done) == 2:
+        alike = [Work(work.steps, work.learned + work.played) for work in done]
+        once, each, _ = _fitted(alike, spent)
+        return once, each, each
+    return _fitted(done, spent)
+
+
+def _fitted(done: list[Work], spent: list[float]) -> tuple[float, float, float]:
     rows = np.array([[1.0, work.learned, work.played] for work in done])
     # Relative to each run, and to each column: none of them is to count for its size alone.
     scale = np.where(rows.max(axis=0) > 0, rows.max(axis=0), 1.0)

@@ -1,8 +1,8 @@
 """A job on trial: what does it compile, does that fit, and how long does it take?
 
 The job runs in processes of its own, so that one that gets no memory takes nobody along. Where this
-takes seconds it runs three times: as it is, with more agents, and with more agents for longer. That
-tells apart what is paid once, per step and per evaluation.
+takes seconds it runs again with more to do, which tells apart what is paid once, per step and per
+evaluation.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from l2o.errors import OutOfMemoryError
 from l2o.files import write_json
 from l2o.jobs.programs import needed_bytes
 from l2o.pipeline.contract import Job
@@ -27,8 +28,8 @@ FOUND = "found"
 """Folder of what was found, a file for each job, below that of the rehearsal."""
 _QUICK = 30.0
 """Seconds of a job that is worth being run again with more to do."""
-_MORE_SEEDS = 3
-_DIVISORS = (1, 8, 64)
+_MORE = 3
+_DIVISORS = (1, 32)
 """Of sizes: what does not fit the machine, or its patience, is tried with smaller ones."""
 
 
@@ -65,9 +66,12 @@ def rehearse_job(
         if code:
             return code
         found |= {"divisor": divisor, "memory": timings.pop("memory", None)}
-        found["runs"] = [_run(own, job, timings), *_more_runs(own, job, child, timings)]
+        is_costly = max(found["compile_s"], timings["compile_s"]) > _QUICK
+        found["runs"] = [_run(own, job, timings), *_more_runs(own, job, child, timings, is_costly)]
         break
     write_json(folder / FOUND / f"{name}.json", found)
+    if "runs" not in found:
+        raise OutOfMemoryError(f"{found['problem']}, at 1/{_DIVISORS[-1]} of its size, too.")
     return 0
 
 
@@ -96,13 +100,19 @@ def _compile(config: Config, job: Job, places: Mapping[str, Any]) -> dict[str, A
     return found | {"compile_s": time.monotonic() - began}
 
 
-def _more_runs(config: Config, job: Job, child: Child, first: dict[str, Any]) -> list[dict]:
-    """Run the job with more to do, where that is quick."""
+def _more_runs(
+    config: Config, job: Job, child: Child, first: dict[str, Any], is_costly: bool
+) -> list[dict]:
+    """Run the job with more to do, where that is quick: for longer, and with more agents.
+
+    More agents are another program. Where that is costly to compile they stay as many.
+    """
     if get_stage(job.stage).work is None or _spent(first) > _QUICK:
         return []
+    longer = 16 if _spent(first) < _QUICK / 10 else 4
     runs = []
-    for updates in (1, 16 if _spent(first) < _QUICK / 10 else 4):
-        more = rehearsal(config, updates, _MORE_SEEDS)
+    for updates, seeds in [(longer, 1)] if is_costly else [(1, _MORE), (longer, _MORE)]:
+        more = rehearsal(config, updates, seeds)
         code, timings = child.run(_plain(more), limit=child.limit)
         if code or child.problem:
             break
