@@ -114,6 +114,23 @@ def test_a_requeued_training_goes_on_from_its_checkpoint(tmp_path, simple_cluste
     assert differences(local.folder / out, clone.folder / out) == []
 
 
+def test_a_rehearsal_has_the_places_of_the_real_jobs(tmp_path, simple_cluster):
+    """On a node Snakemake is started anew, with another target than `rehearse`."""
+    clone = Clone(tmp_path / "clone")
+    set_site(clone.folder / "slurm" / "config.yaml", partition="accelerated")
+    clone.environment["L2O_TRIAL"] = "rehearsal"
+    target = "results/smoke/.rehearsal/meta_train/linear/seed_0/run.json"
+    process = clone.start(*PROFILE, *SMOKE, "--", target)
+    try:
+        assert process.wait(300) == 0, clone.said()
+    finally:
+        process.kill()
+    found = clone.folder / "results/smoke/.rehearsal/found/meta_train_linear_0.json"
+    found = json.loads(found.read_text())
+    assert found["place"] == "accelerated" and found["problem"] is None and found["runs"]
+    assert not (clone.folder / "results/smoke/meta_train").exists()
+
+
 def set_site(profile, **values):
     """Edit the lines at the top of the profile, as its users do."""
     text = profile.read_text()

@@ -378,6 +378,21 @@ class TestTimings:
             clock.add(*span)
         assert clock.seconds == pytest.approx(1 + 2.5 + 1.5)
 
+    @pytest.mark.parametrize("begin", ["phase", "progress"])
+    def test_jax_may_be_imported_within_the_run(self, tmp_path, begin):
+        """As by stages that import what they need in a function of their own."""
+        compiled = jax.jit(lambda x: jnp.sin(x) * 19)
+        with Run(tmp_path, stage="a", config={}) as run:
+            run._clock.detach()  # as it would be without JAX
+            if begin == "phase":
+                with run.phase("train"):
+                    compiled(jnp.ones(17)).block_until_ready()
+            else:
+                run.progress(1)
+                compiled(jnp.ones(18)).block_until_ready()
+        timings = json.loads((tmp_path / "run.json").read_text())["timings"]
+        assert timings["compile_s"] > 0
+
     def test_compilation_inside_tracing_counts_once(self):
         def traced(x):
             with jax.ensure_compile_time_eval():
