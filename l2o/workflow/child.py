@@ -34,25 +34,25 @@ class Child:
     """Runs one job with various configurations.
 
     Attributes:
-        limit: Seconds after which a run should be given up.
+        patience: Seconds, beyond those of the environment, after which a run is given up.
         problem: Why the last run was given up; None if it was not.
     """
 
     def __init__(self, words: Sequence[str], scratch: Path) -> None:
         """Take the command of the job, and a folder for what is not kept."""
         self._words, self._scratch = list(words), scratch
-        self.limit = _limit()
+        self.patience, self._limit = 0.0, _limit()
         self.problem: str | None = None
 
     def run(
-        self, config: Config, out: Path | None = None, limit: float | None = None
+        self, config: Config, out: Path | None = None, endless: bool = False
     ) -> tuple[int, dict[str, Any]]:
         """Run the job.
 
         Args:
             config: Of this run.
             out: Where results go; by default they are not kept.
-            limit: Seconds; None for no limit.
+            endless: Whether it may take as long as it wants.
 
         Returns:
             Exit code, and ``import_s``, ``compile_s``, ``total_s`` and ``memory`` in bytes.
@@ -65,7 +65,7 @@ class Child:
         options = {"--config": path, "--out": out, "--state": self._scratch / "state"}
         began = time.monotonic()
         words = [sys.executable, "-m", "l2o.cli", *_replaced(self._words, options)]
-        code = self.watch(words, limit)
+        code = self.watch(words, None if endless else self._limit + self.patience)
         timings = dict.fromkeys(_TIMINGS, 0.0) | {"total_s": time.monotonic() - began}
         record = out / RECORD
         if code == 0 and record.is_file():
@@ -84,7 +84,7 @@ class Child:
         try:
             while (code := process.poll()) is None:
                 if limit is not None and time.monotonic() - began > limit:
-                    self.problem = f"took more than {limit:g} s"
+                    self.problem = f"took more than {limit:.3g} s"
                 elif _takes_too_much(process.pid):
                     self.problem = "took the memory of this machine"
                 if self.problem:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FOUND = "found"
 """Folder of what was found, a file for each job, below that of the rehearsal."""
-_QUICK = 30.0
+_QUICK = 60.0
 """Seconds of a job that is worth being run again with more to do."""
 _MORE = 3
 _DIVISORS = (1, 32)
@@ -56,18 +56,18 @@ def rehearse_job(
     child = Child(words, folder / ".scratch" / name)
     found: dict[str, Any] = {"stage": job.stage, "parts": job.named, "place": _place()}
     found |= _compile(config, job, places)
+    child.patience = 2 * found["compile_s"]
     for divisor in _DIVISORS[1 if found["problem"] else 0 :]:
         own = config if divisor == 1 else smaller(config, divisor)
-        last = divisor == _DIVISORS[-1]
-        code, timings = child.run(_plain(own), places["out"], None if last else child.limit)
+        code, timings = child.run(_plain(own), places["out"], endless=divisor == _DIVISORS[-1])
         if child.problem:
             found["problem"] = found["problem"] or child.problem
             continue
         if code:
             return code
+        child.patience = 2 * max(found["compile_s"], timings["compile_s"])
         found |= {"divisor": divisor, "memory": timings.pop("memory", None)}
-        is_costly = max(found["compile_s"], timings["compile_s"]) > _QUICK
-        found["runs"] = [_run(own, job, timings), *_more_runs(own, job, child, timings, is_costly)]
+        found["runs"] = [_run(own, job, timings), *_more_runs(own, job, child, timings)]
         break
     write_json(folder / FOUND / f"{name}.json", found)
     if "runs" not in found:
@@ -100,9 +100,7 @@ def _compile(config: Config, job: Job, places: Mapping[str, Any]) -> dict[str, A
     return found | {"compile_s": time.monotonic() - began}
 
 
-def _more_runs(
-    config: Config, job: Job, child: Child, first: dict[str, Any], is_costly: bool
-) -> list[dict]:
+def _more_runs(config: Config, job: Job, child: Child, first: dict[str, Any]) -> list[dict]:
     """Run the job with more to do, where that is quick: for longer, and with more agents.
 
     More agents are another program. Where that is costly to compile they stay as many.
@@ -110,10 +108,11 @@ def _more_runs(
     if get_stage(job.stage).work is None or _spent(first) > _QUICK:
         return []
     longer = 16 if _spent(first) < _QUICK / 10 else 4
+    is_costly = child.patience > _QUICK
     runs = []
     for updates, seeds in [(longer, 1)] if is_costly else [(1, _MORE), (longer, _MORE)]:
         more = rehearsal(config, updates, seeds)
-        code, timings = child.run(_plain(more), limit=child.limit)
+        code, timings = child.run(_plain(more))
         if code or child.problem:
             break
         timings.pop("memory", None)
