@@ -132,13 +132,15 @@ def _predict(config: Config, one: Job, found: dict[str, Any]) -> tuple[float, fl
 def _costs(done: list[Work], spent: list[float]) -> tuple[float, float, float]:
     """Return seconds that are spent once, per step learned and per step played.
 
-    They are those that explain all runs best, with none of them negative. Of a single run, which
-    was long, all of it counts as steps. Up to two runs cannot tell the two kinds of steps apart.
+    They are those that explain all runs best, with none of them negative. Where all runs did the
+    same, which took long, all of it counts as steps. Two kinds of runs cannot tell the two kinds of
+    steps apart.
     """
-    if len(done) == 1:
-        each = spent[0] / (done[0].learned + done[0].played)
+    kinds = len({(work.learned, work.played) for work in done})
+    if kinds == 1:
+        each = sum(spent) / sum(work.learned + work.played for work in done)
         return 0.0, each, each
-    if len(done) == 2:
+    if kinds == 2:
         alike = [Work(work.steps, work.learned + work.played) for work in done]
         once, each, _ = _fitted(alike, spent)
         return once, each, each

@@ -31,8 +31,14 @@ def test_no_cost_is_negative():
     assert min(_costs(done, [2.0, 1.9, 1.8])) >= 0
 
 
-def test_a_long_run_is_all_steps():
-    assert _costs([Work(1, 100, 300)], [40.0]) == (0.0, 0.1, 0.1)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_long_run_is_all_steps(times):
+    assert _costs(times * [Work(1, 100, 300)], times * [40.0]) == (0.0, 0.1, 0.1)
+
+
+def test_two_kinds_of_runs_tell_what_is_paid_once():
+    done = [Work(1, 100, 300), Work(4, 400, 300), Work(4, 400, 300)]
+    assert _costs(done, [14.0, 17.0, 17.0]) == pytest.approx((10.0, 0.01, 0.01))
 
 
 def found(one, runs=(), **more):
