@@ -1,10 +1,16 @@
 """Leaves of a tree by name: the keys on the way to a leaf, joined by '/'."""
 
+from collections import Counter
 from typing import Any
 
 import jax
+from jax.tree_util import FlattenedIndexKey, SequenceKey
 
 Tree = Any
+_BOXES = ("value", "raw_value", "get_value", "_value")
+"""Names of the one thing in a box around an array, as flax's ``nnx.Param`` is."""
+_WRAPPERS = ("params", "~")
+"""Names on the way that only say whose tree it is: flax's, haiku's."""
 
 
 def path_name(path: tuple) -> str:
@@ -22,3 +28,43 @@ def named_leaves(tree: Tree, keep_none: bool = False) -> dict[str, Any]:
     is_leaf = (lambda x: x is None) if keep_none else None
     paths, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
     return {path_name(path): leaf for path, leaf in paths}
+
+
+def plain_leaves(tree: Tree, keep_none: bool = False) -> list[tuple[str, Any]]:
+    """Return names and leaves of a tree in tree order; names that no host library has a part in.
+
+    So the same parameters have the same names in flax's ``{"params": ...}``, ``nnx.State`` or
+    ``FrozenDict``, in haiku's flat keys, and in modules. What is left out: ``params`` and ``~`` on
+    the way; and the last name, where it is ``value`` or the like, or has none, and nothing lies
+    beside the leaf. Where that makes two names one, all of the tree's stay whole.
+
+    Args:
+        tree: Any tree.
+        keep_none: Make each ``None`` a leaf.
+    """
+    is_leaf = (lambda x: x is None) if keep_none else None
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    paths = [path for path, _ in flat]
+    beside = Counter(path[:-1] for path in paths)
+    names = [_plain_name(path, beside[path[:-1]] == 1) for path in paths]
+    if len(set(names)) < len(names):
+        names = [path_name(path) for path in paths]
+    return [(name, leaf) for name, (_, leaf) in zip(names, flat, strict=True)]
+
+
+def tree_order(name: str) -> tuple:
+    """Return what sorts names as the leaves of nested dictionaries; numbers count as numbers."""
+    return tuple((0, int(x), "") if x.isdecimal() else (1, 0, x) for x in name.split("/"))
+
+
+def _plain_name(path: tuple, alone: bool) -> str:
+    if alone and len(path) > 1 and _is_box(path[-1]):
+        path = path[:-1]
+    *way, last = path_name(path).split("/")
+    return "/".join([*(name for name in way if name not in _WRAPPERS), last])
+
+
+def _is_box(key: Any) -> bool:
+    if isinstance(key, FlattenedIndexKey):  # of a class that names no children
+        return True
+    return not isinstance(key, SequenceKey) and path_name((key,)) in _BOXES
