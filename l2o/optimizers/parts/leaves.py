@@ -113,7 +113,7 @@ def _checked(optimizer: str, updates: Tree, found: Sequence[Any]) -> list[Any]:
     strange = [
         path_name(path) or "the gradient"
         for (path, g), p in zip(leaves, found, strict=True)
-        if _alien(p) or np.shape(p) != np.shape(g)
+        if p is None or np.shape(p) != np.shape(g)
     ]
     if strange:
         raise MissingInputError(

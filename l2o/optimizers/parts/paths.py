@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import jax
-from jax.tree_util import FlattenedIndexKey, SequenceKey
+from jax.tree_util import DictKey, FlattenedIndexKey
 
 Tree = Any
 _BOXES = ("value", "raw_value", "get_value", "_value")
@@ -44,11 +44,14 @@ def plain_leaves(tree: Tree, keep_none: bool = False) -> list[tuple[str, Any]]:
     """
     is_leaf = (lambda x: x is None) if keep_none else None
     flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
-    paths = [path for path, _ in flat]
-    beside = Counter(path[:-1] for path in paths)
-    names = [_plain_name(path, beside[path[:-1]] == 1) for path in paths]
+    whole = ["/".join(map(_key_name, path)) for path, _ in flat]
+    beside = Counter(name.rpartition("/")[0] for name in whole)
+    names = [
+        _plain_name(name, path, beside[name.rpartition("/")[0]] == 1)
+        for name, (path, _) in zip(whole, flat, strict=True)
+    ]
     if len(set(names)) < len(names):
-        names = [path_name(path) for path in paths]
+        names = whole
     return [(name, leaf) for name, (_, leaf) in zip(names, flat, strict=True)]
 
 
@@ -57,14 +60,15 @@ def tree_order(name: str) -> tuple:
     return tuple((0, int(x), "") if x.isdecimal() else (1, 0, x) for x in name.split("/"))
 
 
-def _plain_name(path: tuple, alone: bool) -> str:
-    if alone and len(path) > 1 and _is_box(path[-1]):
-        path = path[:-1]
-    *way, last = path_name(path).split("/")
-    return "/".join([*(name for name in way if name not in _WRAPPERS), last])
+def _key_name(key: Any) -> str:
+    if isinstance(key, DictKey) and isinstance(key.key, tuple):  # a path, of a flattened tree
+        return "/".join(map(str, key.key))
+    return path_name((key,))
 
 
-def _is_box(key: Any) -> bool:
-    if isinstance(key, FlattenedIndexKey):  # of a class that names no children
-        return True
-    return not isinstance(key, SequenceKey) and path_name((key,)) in _BOXES
+def _plain_name(name: str, path: tuple, alone: bool) -> str:
+    *way, last = name.split("/")
+    # A class that names no children has their numbers.
+    if alone and way and (last in _BOXES or isinstance(path[-1], FlattenedIndexKey)):
+        *way, last = way
+    return "/".join([*(part for part in way if part not in _WRAPPERS), last])
