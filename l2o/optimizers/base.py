@@ -72,14 +72,14 @@ class LearnedOptimizer(abc.ABC):
         inner = self._transform(meta_params, user_rate(learning_rate))
         return hosted(self.name, self.reads_params, inner)
 
-    @abc.abstractmethod
     def _transform(
         self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule
     ) -> optax.GradientTransformationExtraArgs:
-        """Return :meth:`transform` for float32 arrays alone; ``init`` may get shapes for them.
+        """Return the transformation of float32 arrays, which :meth:`transform` makes one of any.
 
-        ``params`` has the tree of the gradients.
+        Its ``init`` gets shapes for them; ``params`` has the tree of the gradients.
         """
+        raise NotImplementedError
 
 
 class Clock(NamedTuple):

@@ -118,8 +118,8 @@ def _like(step: jax.Array, gradient: Any, dtype: Any) -> jax.Array:
 
 def _axes(leaves: list[Any]) -> set[str]:
     """Return the manual axes of ``jax.shard_map`` along which leaves differ."""
-    types = [jax.typeof(leaf) for leaf in leaves if isinstance(leaf, jax.Array)]
-    return set().union(*(getattr(type_, "vma", ()) for type_ in types))
+    kinds = [getattr(jax.typeof(x), "mat", None) for x in leaves if isinstance(x, jax.Array)]
+    return set().union(*(kind.varying for kind in kinds if kind is not None))
 
 
 def _varying(x: jax.Array, axes: set[str]) -> jax.Array:

@@ -101,11 +101,55 @@ def types(case, name, before, after):
         print(f"{case}: {name}: the state was {described[0]}, is {described[1]}")
 
 
+def derivatives(txs_of, meta, params):
+    """Return the derivatives of a sum of updates by meta-parameters."""
+
+    def total(meta):
+        tx = txs_of(meta)
+        state, out = tx.init(params), 0.0
+        for _ in range(2):
+            updates, state = tx.update(jax.tree.map(jnp.sin, params), state, params)
+            out += sum(jnp.sum(jnp.sin(100 * u)) for u in jax.tree.leaves(updates))
+        return out
+
+    return jax.jit(jax.grad(total))(meta)
+
+
+def check_derivatives():
+    """Print what differs of derivatives where the parameters are sharded."""
+    optimizer = l2o.make_optimizer("optim4rl_b", hidden_size=2)
+    txs_of = lambda meta: optimizer.transform(meta, 0.01)  # noqa: E731
+    meta = optimizer.init_meta(jax.random.key(0))
+    params = {"w": parameters()["actor"]["w"], "b": parameters()["actor"]["b"]}
+    wanted = jax.device_get(derivatives(txs_of, meta, params))
+    mesh = jax.make_mesh((4, 2), ("x", "y"))
+    places = {"w": NamedSharding(mesh, P("x", "y")), "b": NamedSharding(mesh, P())}
+    with jax.set_mesh(mesh):
+        got = derivatives(txs_of, meta, jax.tree.map(jax.device_put, params, places))
+    compare("two axes", "optim4rl_b, derivatives", jax.device_get(got), wanted)
+
+
+def check_manual():
+    """Print what differs inside of a user's ``jax.shard_map``, where the state has to vary too."""
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(AUTO,))
+    for name in ("adam", "linear", "small_fc"):
+        txs, w = {name: transformation(name)}, parameters()["actor"]["w"]
+
+        def alone(w, txs=txs, name=name):
+            return train(txs, w, {name: txs[name].init(w)})[1][name]
+
+        got = jax.jit(jax.shard_map(alone, mesh=mesh, in_specs=P("x"), out_specs=P(None, "x")))(w)
+        wanted = [jax.jit(alone)(row[None]) for row in w]
+        compare("shard_map", name, got, jnp.concatenate(wanted, axis=1))
+
+
 def main():
     txs = {name: transformation(name) for name in ("adam", *OPTIMIZERS)}
     params = parameters()
     start = {name: tx.init(params) for name, tx in txs.items()}
     wanted = jax.device_get(jax.jit(lambda p, s: train(txs, p, s))(params, start)[1])
+    check_derivatives()
+    check_manual()
     for case in MESHES:
         try:
             check(case, txs, wanted)
