@@ -23,13 +23,14 @@ OPTIMIZERS = {name: {} for name in l2o.list_optimizers()} | {
     "optim4rl_b": {"unit_rms": True},
     "optim4rl_a": {"hidden_size": 2},
     "celo2": {"regex_1d": "b$"},
+    "optim4rl_b, told": {"features": ("progress", "dormancy")},
 }
 
 
 def transformation(name):
     if name == "adam":
         return optax.adam(0.01)
-    optimizer = l2o.make_optimizer(name, **OPTIMIZERS[name])
+    optimizer = l2o.make_optimizer(name.split(",")[0], **OPTIMIZERS[name])
     rng = np.random.default_rng(3)
     shapes = jax.eval_shape(optimizer.init_meta, jax.random.key(0))
     meta = jax.tree.map(lambda leaf: np.float32(rng.normal(scale=0.1, size=leaf.shape)), shapes)
