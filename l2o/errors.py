@@ -42,6 +42,10 @@ class MissingInputError(L2OError, ValueError):
     """An optimizer's update lacks an input; also a ValueError, as optax raises for parameters."""
 
 
+class LeafError(L2OError, TypeError):
+    """A leaf of gradients or parameters is of a type that cannot be trained; also a TypeError."""
+
+
 def unknown_name(
     kind: str, name: str, allowed: Iterable[str], reasons: Mapping[str, str] | None = None
 ) -> L2OError:

@@ -7,13 +7,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2o.errors import ResultsError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 AGAIN = "delete it and run again"
@@ -94,6 +95,37 @@ def read_json(path: str | Path) -> Any:
         raise ResultsError(f"{path}: no such file.") from None
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path}: not valid JSON ({error}); {AGAIN}.") from None
+
+
+def plain_array(array: Any) -> "np.ndarray":
+    """Return an array as files want it: in C order, contiguous, with the processor's byte order.
+
+    safetensors writes the memory that an array has, whatever its order, strides and bytes.
+
+    Args:
+        array: NumPy's, or what it can make one of: JAX's, on one device or several of this process.
+    """
+    import numpy as np
+
+    array = np.asarray(array)
+    # Not ascontiguousarray, which gives a number an axis.
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Any], header: Mapping[str, str]) -> None:
+    """Write named arrays and texts as safetensors, atomically; equal content is equal bytes."""
+    from safetensors.numpy import save
+
+    plain = {name: plain_array(array) for name, array in arrays.items()}
+    data = save(plain, metadata=dict(header))
+    end = 8 + int.from_bytes(data[:8], "little")
+    described = json.loads(data[8:end])
+    # safetensors has its metadata in random order.
+    described["__metadata__"] = dict(sorted(described["__metadata__"].items()))
+    text = json.dumps(described, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_path(path) as partial:
+        partial.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
 
 
 def write_table(path: str | Path, table: "pd.DataFrame") -> None:

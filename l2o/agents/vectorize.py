@@ -127,3 +127,10 @@ def unravel_like(shapes: Tree, flat: jax.Array) -> Tree:
         parts.append(flat[start : start + leaf.size].reshape(leaf.shape))
         start += leaf.size
     return jax.tree.unflatten(structure, parts)
+
+
+def in_float32(tree: Tree) -> Tree:
+    """Return floats in float32: under ``jax_enable_x64`` an environment's may be wider."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from safetensors.numpy import save_file
 
 from l2o.agents.a2c import A2C
 from l2o.analysis.noise import FrozenProgram, Moments, cosine, measure
@@ -27,7 +26,7 @@ from l2o.config.parts import ToyTraining
 from l2o.evaluation.candidates import Candidate, families
 from l2o.evaluation.toy import ToyLifetime
 from l2o.evaluation.toy_tasks import toy_lifetime
-from l2o.files import atomic_path, write_table
+from l2o.files import write_arrays, write_table
 from l2o.optimizers.weights import digest_of
 from l2o.seeding import key_for
 from l2o.statistics.columns.gradients import BIN_WIDTH, PHASES, TENSOR_COLUMNS, TIME_COLUMNS
@@ -90,9 +89,8 @@ def record(settings: Recording, out: Path, run: Run) -> None:
         ("noise", pd.concat(noise, ignore_index=True)),
     ):
         write_table(out / f"{file}.parquet", table.assign(source=settings.source))
-    with atomic_path(out / "samples.safetensors") as path:
-        samples = {"samples": np.ascontiguousarray(seen.samples)}
-        save_file(samples, path, {"digest": digest_of({}, samples)})
+    samples = {"samples": seen.samples}
+    write_arrays(out / "samples.safetensors", samples, {"digest": digest_of({}, samples)})
     run.summary(returns | {"parameters": int(parameters)})
 
 

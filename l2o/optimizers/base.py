@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from l2o.errors import MissingInputError
-from l2o.optimizers.parts import processing
+from l2o.optimizers.parts import flags, processing, sharding
 from l2o.optimizers.parts.blocks import in_blocks
 from l2o.optimizers.parts.dormancy import dormancy
+from l2o.optimizers.parts.host import hosted, user_rate
 from l2o.optimizers.parts.layers import describe
+from l2o.optimizers.parts.leaves import as_float32
 
 Tree = Any
 
@@ -32,11 +34,19 @@ class LearnedOptimizer(abc.ABC):
         reads: The extra arguments of ``update`` that it reads and that take work to provide:
             ``"activations"``, ``"batch_progress"``, ``"key"``. Who trains agents provides these,
             and no others; all have usable defaults.
+        reads_params: Whether ``update`` needs the parameters.
     """
 
     name: ClassVar[str]
     coordinate_wise: ClassVar[bool] = False
     reads: ClassVar[frozenset[str]] = frozenset()
+    reads_params: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let meta-parameters be float32 whatever JAX's settings are."""
+        super().__init_subclass__(**kwargs)
+        if "init_meta" in vars(cls):
+            cls.init_meta = flags.under_defaults(cls.init_meta)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -47,16 +57,29 @@ class LearnedOptimizer(abc.ABC):
     def init_meta(self, key: jax.Array) -> Tree:
         """Return untrained meta-parameters, a tree of float32 arrays."""
 
-    @abc.abstractmethod
     def transform(
         self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule = 1.0
     ) -> optax.GradientTransformationExtraArgs:
         """Return the optax transformation; pure, and differentiable in ``meta_params``.
 
+        Its ``init`` and ``update`` raise LeafError for leaves that cannot be trained.
+
         Args:
             meta_params: From :meth:`init_meta`, meta-training, or a weight file.
             learning_rate: Multiplies the update; a number, a traced scalar or a schedule.
         """
+        meta_params = jax.tree.map(as_float32, meta_params)
+        inner = self._transform(meta_params, user_rate(learning_rate))
+        return hosted(self.name, self.reads_params, inner)
+
+    def _transform(
+        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule
+    ) -> optax.GradientTransformationExtraArgs:
+        """Return the transformation of float32 arrays, which :meth:`transform` makes one of any.
+
+        Its ``init`` gets shapes for them; ``params`` has the tree of the gradients.
+        """
+        raise NotImplementedError
 
 
 class Clock(NamedTuple):
@@ -111,16 +134,18 @@ class CoordinateWise(LearnedOptimizer):
             clock: When.
         """
 
-    def transform(
-        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule = 1.0
+    def _transform(
+        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule
     ) -> optax.GradientTransformationExtraArgs:
-        """Return the optax transformation; see :class:`LearnedOptimizer`."""
+        """Return the transformation of float32 trees; see :class:`LearnedOptimizer`."""
 
         def init_fn(params: Tree) -> CoordinateWiseState:
-            size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))
-            return CoordinateWiseState(
-                jnp.zeros((), jnp.int32), self.init_hidden(meta_params, size)
-            )
+            leaves = jax.tree.leaves(params)
+            if self.coordinate_wise and any(map(sharding.is_split, leaves)):
+                hidden = sharding.Shards.of(leaves).init(self.init_hidden, meta_params)
+            else:
+                hidden = self.init_hidden(meta_params, sum(leaf.size for leaf in leaves))
+            return CoordinateWiseState(jnp.zeros((), jnp.int32), hidden)
 
         def update_fn(
             updates: Tree,
@@ -135,33 +160,57 @@ class CoordinateWise(LearnedOptimizer):
             leaves, structure = jax.tree.flatten(updates)
             if not leaves:
                 return updates, state
-            g = processing.clip(jax.lax.stop_gradient(ravel(leaves)), self.grad_clip)
             clock = Clock(state.count.astype(jnp.float32), jnp.asarray(progress, jnp.float32))
-            units = ()
-            if "activations" in self.reads:
-                units = (dormancy(self.name, describe(updates), activations),)
-            hidden, step = self._evaluate(meta_params, state.hidden, g, clock, *units)
-            rate = rate_at(learning_rate, state.count)
+            shared, rate = (meta_params, clock), rate_at(learning_rate, state.count)
+            if sharding.is_cut(state.hidden):
+                hidden, steps = self._on_shards(shared, state.hidden, leaves)
+            else:
+                units = ()
+                if "activations" in self.reads:
+                    units = (dormancy(self.name, describe(updates), activations),)
+                hidden, step = self._evaluate(shared, state.hidden, ravel(leaves), *units)
+                steps = [step]
             if self.unit_rms:
-                rate = rate * jax.lax.rsqrt(jnp.mean(step * step) + 1e-16)
-            updates = jax.tree.unflatten(structure, unravel(-rate * step, leaves))
-            return updates, CoordinateWiseState(optax.safe_increment(state.count), hidden)
+                rate = rate * jax.lax.rsqrt(_mean_square(steps) + 1e-16)
+            steps = [-rate * step for step in steps]
+            if not sharding.is_cut(state.hidden):
+                steps = unravel(steps[0], leaves)
+            count = optax.safe_increment(state.count)
+            return jax.tree.unflatten(structure, steps), CoordinateWiseState(count, hidden)
 
         return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
+    def _on_shards(self, shared: tuple, hidden: Tree, leaves: list[jax.Array]) -> tuple:
+        """Return the next hidden state, cut, and the steps of the leaves."""
+        lie_as = jax.tree.leaves(hidden)[: len(leaves)]  # the parts of one array
+        shards = sharding.Shards.of(lie_as, lead=1)
+        if shards is None:  # a state that was read from a file, or by one device
+            shards = sharding.Shards.of(leaves)
+        if shards is None:
+            return sharding.on_leaves(self._evaluate, shared, hidden, leaves)
+        return shards.update(self._evaluate, shared, hidden, leaves)
+
     def _evaluate(
-        self, meta_params: Tree, hidden: Tree, g: jax.Array, clock: Clock, *units: jax.Array
+        self, shared: tuple, hidden: Tree, g: jax.Array, *units: jax.Array
     ) -> tuple[Tree, jax.Array]:
         """Return :meth:`direction`, in blocks where it would need much memory."""
+        g = processing.clip(jax.lax.stop_gradient(g), self.grad_clip)
+        meta_params, clock = shared
         if g.size < _LARGE or jax.default_backend() != "cpu":
             return self.direction(meta_params, hidden, g, clock, *units)
-        return in_blocks(self._direction_of_block, _BLOCK, (meta_params, clock), hidden, g, units)
+        return in_blocks(self._direction_of_block, _BLOCK, shared, hidden, g, units)
 
     def _direction_of_block(
         self, shared: tuple, hidden: Tree, g: jax.Array, *units: jax.Array
     ) -> tuple:
         meta_params, clock = shared
         return self.direction(meta_params, hidden, g, clock, *units)
+
+
+def _mean_square(steps: list[jax.Array]) -> jax.Array:
+    if len(steps) == 1:
+        return jnp.mean(steps[0] * steps[0])
+    return sum(jnp.sum(step * step) for step in steps) / sum(step.size for step in steps)
 
 
 def rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array | float:

@@ -21,7 +21,7 @@ from l2o.optimizers.parts.accumulators import (
 )
 from l2o.optimizers.parts.feature_mlp import feature_mlp, init_grouped_mlp, join_groups
 from l2o.optimizers.parts.packing import Packing
-from l2o.optimizers.parts.paths import path_name
+from l2o.optimizers.parts.paths import plain_leaves
 
 Tree = Any
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -44,7 +44,9 @@ class Celo2(LeafWise):
         rms_decay: Decay of the average square of the gradient.
         ff_hidden_size: Units of each hidden layer.
         ff_hidden_layers: Hidden layers of the network.
-        regex_1d: Leaves whose '/'-joined path matches anywhere go to Adam; ``None`` for none.
+        regex_1d: Leaves whose '/'-joined path matches anywhere go to Adam; ``None`` for none. Paths
+            are without what only a host library puts there, such as ``params``; see
+            :func:`~l2o.optimizers.parts.paths.plain_leaves`.
         mult_1d: Adam's learning rate, relative to the network's.
         adam_b1: Decay of Adam's momentum.
         adam_b2: Decay of Adam's second moment.
@@ -82,26 +84,25 @@ class Celo2(LeafWise):
         sizes = (*[self.ff_hidden_size] * self.ff_hidden_layers, 3)
         return {"ff_mod_stack": init_grouped_mlp(key, GROUPS, sizes)}
 
-    def transform(
-        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule = 1.0
+    def _transform(
+        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule
     ) -> optax.GradientTransformationExtraArgs:
-        """Return the optax transformation; see :class:`LearnedOptimizer`."""
-        network = super().transform(meta_params, learning_rate)
+        """Return the transformation of float32 trees; see :class:`LearnedOptimizer`."""
+        network = super()._transform(meta_params, learning_rate)
         if self.regex_1d is None:
             return network
         pattern = re.compile(self.regex_1d)
 
-        def label(path: Any, leaf: Any) -> str:
-            del leaf
-            return "adam" if pattern.search(path_name(path)) else "network"
+        def labels(tree: Tree) -> Tree:
+            names = [name for name, _ in plain_leaves(tree)]
+            chosen = ["adam" if pattern.search(name) else "network" for name in names]
+            return jax.tree.unflatten(jax.tree.structure(tree), chosen)
 
         adam = PlainAdam(
             self.mult_1d, self.weight_decay, self.adam_b1, self.adam_b2, self.adam_epsilon
         )
-        return optax.partition(
-            {"network": network, "adam": adam.transform({}, learning_rate)},
-            lambda tree: jax.tree_util.tree_map_with_path(label, tree),
-        )
+        transforms = {"network": network, "adam": adam._transform({}, learning_rate)}
+        return optax.partition(transforms, labels)
 
     def init_state(self, meta_params: Tree, at: Packing) -> Accumulators:
         """Return zero accumulators."""

@@ -74,6 +74,7 @@ class OPEN(LearnedOptimizer):
 
     name: ClassVar[str] = "open"
     reads: ClassVar[frozenset[str]] = frozenset({"activations", "batch_progress", "key"})
+    reads_params: ClassVar[bool] = True
 
     gru_features: int = 8
     hidden_size: int = 16
@@ -107,13 +108,13 @@ class OPEN(LearnedOptimizer):
             "norm": [{"scale": jnp.zeros(hidden), "bias": jnp.zeros(hidden)} for _ in range(2)],
         }
 
-    def transform(
-        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule = 1.0
+    def _transform(
+        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule
     ) -> optax.GradientTransformationExtraArgs:
-        """Return the optax transformation; ``learning_rate`` is 1 as published."""
+        """Return the transformation; ``learning_rate`` is 1 as published."""
 
         def init_fn(params: Tree) -> OPENState:
-            size = sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))
+            size = sum(leaf.size for leaf in jax.tree.leaves(params))
             features = meta_params["gru"]["b_rec"].shape[0]
             return OPENState(
                 jnp.zeros((), jnp.int32),
@@ -138,7 +139,7 @@ class OPEN(LearnedOptimizer):
             if not sum(leaf.size for leaf in leaves):
                 return updates, state
             require_params(self.name, params)
-            p = ravel(structure.flatten_up_to(params))
+            p = ravel(jax.tree.leaves(params))
             g = processing.clip(jax.lax.stop_gradient(ravel(grads)), self.grad_clip)
             momenta = _BETAS * state.momenta + (1 - _BETAS) * g
             shares = jax.lax.stop_gradient((progress, batch_progress))
@@ -194,9 +195,12 @@ def _context(
 
 def _noise(key: jax.Array, leaves: list[Leaf]) -> jax.Array:
     """Return normal numbers, ``[P]``, from one key per leaf; zeros for a critic."""
+    keys = jax.random.split(key, len(leaves))
     draws = [
-        jnp.zeros(leaf.size) if leaf.critic else jax.random.normal(k, leaf.shape).ravel()
-        for k, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        jnp.zeros(leaf.size)
+        if leaf.critic
+        else jax.random.normal(keys[leaf.rank], leaf.shape).ravel()
+        for leaf in leaves
     ]
     return jnp.concatenate(draws)
 

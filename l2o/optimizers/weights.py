@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from l2o import __version__
 from l2o.errors import CheckpointError, L2OError, unknown_name
-from l2o.files import atomic_path
+from l2o.files import plain_array, write_arrays
 from l2o.optimizers.base import LearnedOptimizer
 from l2o.optimizers.classical import classical, list_classical
 from l2o.optimizers.parts.paths import named_leaves
@@ -63,7 +62,8 @@ def save_weights(
     """
     metadata = {"licence": None, "code_version": {"l2o-rl": __version__}} | (metadata or {})
     arrays = {
-        name: np.asarray(leaf, np.float32) for name, leaf in named_leaves(meta_params).items()
+        name: plain_array(np.asarray(leaf, np.float32))
+        for name, leaf in named_leaves(meta_params).items()
     }
     _check(optimizer, arrays, path)
     header = {
@@ -73,18 +73,7 @@ def save_weights(
         "metadata": json.dumps(metadata, sort_keys=True),
     }
     header["digest"] = digest_of(header, arrays)
-    with atomic_path(path) as partial:
-        partial.write_bytes(_with_sorted_metadata(save(arrays, metadata=header)))
-
-
-def _with_sorted_metadata(data: bytes) -> bytes:
-    """Make equal weights equal files: safetensors writes its metadata in random order."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[end:]
+    write_arrays(path, arrays, header)
 
 
 def digest_of(header: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
@@ -92,6 +81,7 @@ def digest_of(header: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> st
     described = {name: text for name, text in header.items() if name != "digest"}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
+        array = plain_array(array)  # as it is written
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

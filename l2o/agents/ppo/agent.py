@@ -17,7 +17,7 @@ from brax.training.acme import running_statistics, specs
 
 from l2o.agents.ppo.loss import Rollout, clip_networks, ppo_loss
 from l2o.agents.ppo.networks import Categorical, PPONetworks, PPOParams, TanhNormal, make_networks
-from l2o.agents.vectorize import count_parameters, ravel, unravel_like
+from l2o.agents.vectorize import count_parameters, in_float32, ravel, unravel_like
 from l2o.choices import TRUNCATIONS
 from l2o.config.ppo import PPOSettings
 from l2o.environments.batched import BatchedEnv, EnvState, play, random_actions, raw_keys
@@ -154,6 +154,7 @@ class PPO:
             lambda x: jnp.swapaxes(x, 0, 1).reshape(shape[1], -1, *x.shape[3:]), data
         )
         last, cut_off = (x.reshape(-1, x.shape[-1]) for x in (last, cut_off))
+        data, last, cut_off = in_float32((data, last, cut_off))
         observation, action, log_prob, reward, done, truncation = data
         reward = reward * self.settings.reward_scale
         if self.settings.truncation == "bootstrap":

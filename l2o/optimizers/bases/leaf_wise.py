@@ -43,6 +43,7 @@ class LeafWise(LearnedOptimizer):
     the extra arguments it passes ``value`` and ``progress`` on.
     """
 
+    reads_params = True
     grad_clip: float | None
 
     def __post_init__(self) -> None:
@@ -79,10 +80,10 @@ class LeafWise(LearnedOptimizer):
     def step(self, meta_params: Tree, state: Tree, inputs: Inputs) -> tuple[Tree, jax.Array]:
         """Return the next state and the step that is subtracted, ``[elements]``."""
 
-    def transform(
-        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule = 1.0
+    def _transform(
+        self, meta_params: Tree, learning_rate: optax.ScalarOrSchedule
     ) -> optax.GradientTransformationExtraArgs:
-        """Return the optax transformation; see :class:`LearnedOptimizer`."""
+        """Return the transformation of float32 trees; see :class:`LearnedOptimizer`."""
 
         def init_fn(params: Tree) -> LeafWiseState:
             at = _packing(_filled(jax.tree.leaves(params)))
@@ -105,29 +106,25 @@ class LeafWise(LearnedOptimizer):
             require_params(self.name, params)
             at = _packing(filled)
             g = processing.clip(jax.lax.stop_gradient(at.pack(filled)), self.grad_clip)
-            p = at.pack(_filled(structure.flatten_up_to(params)))
+            p = at.pack(_filled(jax.tree.leaves(params)))
             rate = rate_at(learning_rate, state.count)
             inputs = Inputs(g, p, at, state.count, rate, _constant(value), _constant(progress))
             inner, step = self.step(meta_params, state.inner, inputs)
             moved = iter(at.unpack(-step))
-            updates = [_like(g, next(moved)) if jnp.size(g) else g for g in leaves]
+            updates = [next(moved).reshape(g.shape) if g.size else g for g in leaves]
             count = optax.safe_increment(state.count)
             return jax.tree.unflatten(structure, updates), LeafWiseState(count, inner)
 
         return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _filled(leaves: list[Any]) -> list[jax.Array]:
+def _filled(leaves: list[jax.Array]) -> list[jax.Array]:
     """Return the leaves that have elements: the others have nothing to move, and no mean."""
-    return [jnp.asarray(leaf) for leaf in leaves if jnp.size(leaf)]
+    return [leaf for leaf in leaves if leaf.size]
 
 
 def _packing(leaves: list[jax.Array]) -> Packing:
     return Packing([leaf.shape or (1,) for leaf in leaves])
-
-
-def _like(leaf: Any, values: jax.Array) -> jax.Array:
-    return values.reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
 
 
 def _constant(number: Any) -> jax.Array | None:

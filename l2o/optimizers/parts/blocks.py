@@ -11,11 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from l2o.optimizers.parts import flags
+from l2o.optimizers.parts.linear_maps import linear_map
+
 Tree = Any
 Direction = Callable[..., tuple[Tree, jax.Array]]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def in_blocks(
     direction: Direction, size: int, meta_params: Tree, hidden: Tree, g: jax.Array, more: tuple = ()
 ) -> tuple[Tree, jax.Array]:
@@ -41,12 +44,30 @@ def in_blocks(
     return _sweep(block, None, more, (hidden, g), size)[1]
 
 
-def _forward(direction: Direction, size: int, *args: Tree) -> tuple:
-    return in_blocks(direction, size, *args), args
+@in_blocks.defjvp
+@flags.under_defaults
+def _jvp(direction: Direction, size: int, primals: tuple, tangents: tuple) -> tuple:
+    along = functools.partial(_along, direction, size)
+    transposed = functools.partial(_transposed, direction, size)
+    out = in_blocks(direction, size, *primals)
+    return out, linear_map(along, transposed, primals, tangents[:2])
 
 
-def _backward(direction: Direction, size: int, residuals: tuple, cotangents: tuple) -> tuple:
-    meta_params, hidden, g, more = residuals
+def _along(direction: Direction, size: int, primals: tuple, tangents: tuple) -> tuple:
+    """Return the derivative along a direction of meta-parameters and hidden state."""
+    meta_params, hidden, g, more = primals
+    d_meta, d_hidden = tangents
+
+    def block(acc: None, read: tuple, write: tuple) -> tuple[None, tuple]:
+        hidden, g, more = read
+        function = lambda meta, hidden: direction(meta, hidden, g, *more)  # noqa: E731
+        return None, jax.jvp(function, (meta_params, hidden), (d_meta, write[0]))[1]
+
+    return _sweep(block, None, (hidden, g, more), (d_hidden, jnp.zeros_like(g)), size)[1]
+
+
+def _transposed(direction: Direction, size: int, primals: tuple, cotangents: tuple) -> tuple:
+    meta_params, hidden, g, more = primals
     d_hidden, d_step = cotangents
 
     def block(d_meta: Tree, read: tuple, d_hidden: Tree) -> tuple[Tree, Tree]:
@@ -58,11 +79,7 @@ def _backward(direction: Direction, size: int, residuals: tuple, cotangents: tup
         return jax.tree.map(jnp.add, d_meta, here), d_before
 
     zeros = jax.tree.map(jnp.zeros_like, meta_params)
-    d_meta, d_hidden = _sweep(block, zeros, (hidden, g, d_step, more), d_hidden, size)
-    return d_meta, d_hidden, *jax.tree.map(jnp.zeros_like, (g, more))
-
-
-in_blocks.defvjp(_forward, _backward)
+    return _sweep(block, zeros, (hidden, g, d_step, more), d_hidden, size)
 
 
 def _sweep(function: Callable, acc: Tree, read: Tree, write: Tree, size: int) -> tuple[Tree, Tree]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from l2o.optimizers.parts.layers import Leaf
-from l2o.optimizers.parts.paths import named_leaves
+from l2o.optimizers.parts.paths import plain_leaves
 
 Tree = Any
 
@@ -28,7 +28,7 @@ def dormancy(optimizer: str, leaves: list[Leaf], activations: Tree) -> jax.Array
     """
     if activations is None:
         return jnp.ones(sum(leaf.size for leaf in leaves))
-    given = named_leaves(activations, keep_none=True)
+    given = dict(plain_leaves(activations, keep_none=True))
     missing = [leaf.path for leaf in leaves if leaf.path not in given]
     if missing:
         raise ValueError(f"optimizer '{optimizer}': no activations of {', '.join(missing)}.")

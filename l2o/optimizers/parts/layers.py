@@ -1,7 +1,9 @@
 """What the paths of an agent's parameters say: networks, and layers within them.
 
 A path joins the keys of a leaf with '/', so that nested trees and flat ones with keys such as
-``actor/params/Dense_0/kernel`` are the same. The rest of a path before its last '/' is the folder.
+``actor/params/Dense_0/kernel`` are the same; what only a host library puts there is left out (see
+:func:`~l2o.optimizers.parts.paths.plain_leaves`). The rest of a path before its last '/' is the
+folder.
 
 * A path is a critic's if one of its names contains "critic" but not "actor", or if a folder's name
   starts with "value", in any case. Everything else is one other network, the actor.
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from l2o.optimizers.parts.paths import named_leaves
+from l2o.optimizers.parts.paths import plain_leaves, tree_order
 
 Tree = Any
 
@@ -26,13 +28,16 @@ class Leaf(NamedTuple):
         path: Its keys, joined by '/'.
         shape: Its shape.
         critic: Whether it belongs to the critic.
-        depth: ``i / (L - 1)`` for layer i of the L of its network, in tree order; 0 if L is 1.
+        depth: ``i / (L - 1)`` for layer i of the L of its network, in the order of their names; 0
+            if L is 1.
+        rank: Its place among all leaves, in the order of their names.
     """
 
     path: str
     shape: tuple[int, ...]
     critic: bool
     depth: float
+    rank: int
 
     @property
     def size(self) -> int:
@@ -41,20 +46,25 @@ class Leaf(NamedTuple):
 
 
 def describe(tree: Tree) -> list[Leaf]:
-    """Return what is known of each leaf, in tree order; reads shapes only."""
-    shapes = {path: jnp.shape(leaf) for path, leaf in named_leaves(tree).items()}
-    layers = _layers(list(shapes))
+    """Return what is known of each leaf, in tree order; reads shapes only.
+
+    Layers and leaves are counted in the order in which nested dictionaries would have them, which
+    is not that of a dataclass's fields: it is the same parameters' in any tree.
+    """
+    shapes = [(path, jnp.shape(leaf)) for path, leaf in plain_leaves(tree)]
+    ordered = sorted((path for path, _ in shapes), key=tree_order)
+    layers = _layers(ordered)
     networks: dict[bool, list[str]] = {
         critic: list(dict.fromkeys(layers[path] for path in layers if _is_critic(path) == critic))
         for critic in (False, True)
     }
 
-    def leaf(path: str) -> Leaf:
+    def leaf(path: str, shape: tuple[int, ...]) -> Leaf:
         network = networks[_is_critic(path)]
         depth = network.index(layers[path]) / max(len(network) - 1, 1)
-        return Leaf(path, shapes[path], _is_critic(path), depth)
+        return Leaf(path, shape, _is_critic(path), depth, ordered.index(path))
 
-    return [leaf(path) for path in shapes]
+    return [leaf(*described) for described in shapes]
 
 
 def _is_critic(path: str) -> bool:

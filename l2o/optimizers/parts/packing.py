@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from l2o.optimizers.parts.linear_maps import linear_map
+
 Shape = tuple[int, ...]
 # An operation for every leaf takes long to compile (and, on a GPU, to launch). So repeating
 # looks up where an element belongs, for up to so many of them. Sums stay apart for every
@@ -141,10 +143,8 @@ def _take(
 ) -> jax.Array:
     """Return ``x[:, index]`` with a given transpose: scattering would run serially on a CPU."""
 
-    @jax.custom_vjp
-    def take(x: jax.Array) -> jax.Array:
+    def take(_: None, x: jax.Array) -> jax.Array:
         # The barrier keeps XLA from computing x anew for every element that takes it.
         return jnp.take(jax.lax.optimization_barrier(x), index, axis=1, mode="clip")
 
-    take.defvjp(lambda x: (take(x), None), lambda _, cotangent: (transpose(cotangent),))
-    return take(x)
+    return linear_map(take, lambda _, cotangent: transpose(cotangent), None, x)

@@ -13,7 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from l2o.optimizers.parts import flags
 from l2o.optimizers.parts.activations import sigmoid, tanh
+from l2o.optimizers.parts.linear_maps import linear_map
 
 Tree = Any
 _FEW = 8
@@ -73,7 +75,7 @@ def _gates(params: Tree, h: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
     return reset, update, rec, tanh(external + reset * rec)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def gru(params: Tree, h: jax.Array, x: jax.Array, differentiable: int = 0) -> jax.Array:
     """Advance a GRU cell (flax ``GRUCell`` equations) for all parameters at once.
 
@@ -92,17 +94,37 @@ def gru(params: Tree, h: jax.Array, x: jax.Array, differentiable: int = 0) -> ja
     return candidate + update * (h - candidate)
 
 
-def _gru_forward(
-    params: Tree, h: jax.Array, x: jax.Array, differentiable: int
-) -> tuple[jax.Array, tuple]:
-    return gru(params, h, x, differentiable), (params, h, x)
+@gru.defjvp
+@flags.under_defaults
+def _gru_jvp(differentiable: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    d_params, d_h, d_x = tangents
+    along = (d_params, d_h, d_x[:differentiable] if differentiable else None)
+    transpose = functools.partial(_gru_transpose, differentiable)
+    return gru(*primals, differentiable), linear_map(_gru_tangent, transpose, primals, along)
 
 
-def _gru_backward(
-    differentiable: int, residuals: tuple, cotangent: jax.Array
-) -> tuple[Tree, jax.Array, jax.Array]:
+def _gru_tangent(primals: tuple, tangents: tuple) -> jax.Array:
+    """Return the derivative along a direction; ``d_x`` is of the first inputs, or ``None``."""
+    params, h, x = primals
+    d_params, d_h, d_x = tangents
+    reset, update, rec, candidate = _gates(params, h, x)
+    w_in, w_rec = params["w_in"], params["w_rec"]
+    n = h.shape[0]
+    d_external = d_params["w_in"] @ x + d_params["b_in"][:, None]
+    if d_x is not None:
+        d_external = d_external + w_in[:, : d_x.shape[0]] @ d_x
+    d_rec = d_params["w_rec"] @ h + w_rec @ d_h
+    d_gates = d_external[: 2 * n] + d_rec[: 2 * n]
+    d_reset = d_gates[:n] * reset * (1 - reset)
+    d_update = d_gates[n:] * update * (1 - update)
+    d_rec = d_rec[2 * n :] + d_params["b_rec"][:, None]
+    d_candidate = (d_external[2 * n :] + d_reset * rec + reset * d_rec) * (1 - candidate**2)
+    return d_candidate * (1 - update) + d_update * (h - candidate) + update * d_h
+
+
+def _gru_transpose(differentiable: int, primals: tuple, cotangent: jax.Array) -> tuple:
     """Recompute the gates (cheaper than storing them), then contract over the parameter axis."""
-    params, h, x = residuals
+    params, h, x = primals
     reset, update, rec, candidate = _gates(params, h, x)
     d_candidate = cotangent * (1 - update) * (1 - candidate * candidate)
     d_update = cotangent * (h - candidate) * update * (1 - update)
@@ -126,15 +148,10 @@ def _gru_backward(
     d_h = cotangent * update + (
         w[:n].T @ d_reset + w[n : 2 * n].T @ d_update + w[2 * n :].T @ d_rec
     )
-    d_x = jnp.zeros_like(x)
-    if differentiable:
-        w_in = params["w_in"][:, :differentiable]
-        d_external = jnp.concatenate([d_reset, d_update, d_candidate])
-        d_x = d_x.at[:differentiable].set(w_in.T @ d_external)
-    return d_params, d_h, d_x
-
-
-gru.defvjp(_gru_forward, _gru_backward)
+    if not differentiable:
+        return d_params, d_h, None
+    d_external = jnp.concatenate([d_reset, d_update, d_candidate])
+    return d_params, d_h, params["w_in"][:, :differentiable].T @ d_external
 
 
 def init_mlp(key: jax.Array, sizes: Sequence[int]) -> list[Tree]:

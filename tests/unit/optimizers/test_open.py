@@ -26,6 +26,7 @@ import l2o
 from l2o.errors import CheckpointError, ConfigError, L2OError
 from l2o.optimizers.imports import import_optimizer, import_weights
 from l2o.optimizers.parts.layers import describe
+from l2o.optimizers.parts.paths import named_leaves
 
 FORMS = ("small", "larger", "ant")
 PUBLISHED = {  # first digits of the SHA-256 digests
@@ -240,11 +241,13 @@ def test_layers_of_a_continuous_agent():
     actor = {"params": {"Dense_0": dense, "Dense_1": dense, "log_std": np.zeros(2)}}
     tree = {"actor": actor, "critic": {"params": {"Dense_0": dense, "Dense_1": dense}}}
     got = depths(tree)
-    assert got["actor/params/log_std"] == (False, 1.0)
-    assert [got[f"actor/params/Dense_{i}/kernel"] for i in (0, 1)] == [(False, 0.0), (False, 0.5)]
-    assert [got[f"critic/params/Dense_{i}/bias"] for i in (0, 1)] == [(True, 0.0), (True, 1.0)]
+    assert got["actor/log_std"] == (False, 1.0)
+    assert [got[f"actor/Dense_{i}/kernel"] for i in (0, 1)] == [(False, 0.0), (False, 0.5)]
+    assert [got[f"critic/Dense_{i}/bias"] for i in (0, 1)] == [(True, 0.0), (True, 1.0)]
     assert list(got) == sorted(got)
-    assert depths({path: np.zeros(1) for path in got}) == got  # '/'-joined keys say the same
+    whole = named_leaves(tree)
+    assert next(iter(whole)) == "actor/params/Dense_0/bias"
+    assert depths(whole) == got  # '/'-joined keys say the same
 
 
 @pytest.mark.parametrize(
@@ -259,16 +262,16 @@ def test_layers_of_a_continuous_agent():
         (
             {"params": {"torso": {"w": 0}, "actor": {"w": 0}, "critic": {"w": 0}}},
             {
-                "params/actor/w": (False, 0.0),
-                "params/critic/w": (True, 0.0),
-                "params/torso/w": (False, 1.0),
+                "actor/w": (False, 0.0),
+                "critic/w": (True, 0.0),
+                "torso/w": (False, 1.0),
             },
         ),
         (
             {"policy": {"params": {"w": 0}}, "value": {"params": {"w": 0, "gone": None}}},
-            {"policy/params/w": (False, 0.0), "value/params/w": (True, 0.0)},
+            {"policy/w": (False, 0.0), "value/w": (True, 0.0)},
         ),
-        ({"ActorCritic_0": {"kernel": {"value": 0}}}, {"ActorCritic_0/kernel/value": (False, 0)}),
+        ({"ActorCritic_0": {"kernel": {"value": 0}}}, {"ActorCritic_0/kernel": (False, 0)}),
         ({"critic": 0, "log_std": 0}, {"critic": (True, 0.0), "log_std": (False, 0.0)}),
     ],
 )

@@ -580,3 +580,15 @@ class TestProbes:
         np.testing.assert_array_equal(again, trained.params)
         other, _ = Trained.train(kinds, jax.random.key(1))
         assert (np.asarray(other) != np.asarray(again)).any(axis=1).all()
+
+
+def test_rollouts_are_float32_under_64_bits():
+    with jax.enable_x64(True):
+        agent = make_ppo("cartpole", dataclasses.replace(preset("cartpole"), environments=4))
+        key = jax.random.key(0)
+        data = jax.eval_shape(
+            lambda key: agent.collect(agent.init_params(key), None, agent.init_envs(key), key)[1],
+            key,
+        )
+    kinds = {leaf.dtype for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf, jnp.floating)}
+    assert kinds == {jnp.dtype(jnp.float32)}
