@@ -56,7 +56,7 @@ def rehearse_job(
     child = Child(words, folder / ".scratch" / name)
     found: dict[str, Any] = {"stage": job.stage, "parts": job.named, "place": _place()}
     found |= _compile(config, job, places)
-    child.patience = 2 * found["compile_s"]
+    child.patience = found["compile_s"] / 2  # most of it comes from the cache
     for divisor in _DIVISORS[1 if found["problem"] else 0 :]:
         own = config if divisor == 1 else smaller(config, divisor)
         code, timings = child.run(_plain(own), places["out"], endless=divisor == _DIVISORS[-1])
