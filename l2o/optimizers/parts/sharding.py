@@ -151,6 +151,10 @@ class Shards(NamedTuple):
         cut_specs = jax.tree.map(lambda _: self._cut_specs(), state, is_leaf=_is_cut)
         places = [NamedSharding(self.mesh, spec) for spec in self.specs]
         leaves = tuple(move(*leaf) for leaf in zip(leaves, places, strict=True))
+        # A state that was read from a file lies elsewhere.
+        state = jax.tree.map(
+            lambda part, spec: move(part, NamedSharding(self.mesh, spec)), state, cut_specs
+        )
         mapped = self._map(local, (PartitionSpec(), cut_specs, self.specs), (cut_specs, self.specs))
         return mapped(everywhere(shared, self.mesh), state, leaves)
 

@@ -75,6 +75,7 @@ def check(case, txs, wanted):
             grads = jax.tree.map(jnp.sin, params)
             first, _ = tx.update(grads, states["optim4rl_m"], params, progress=0.5)
             compare(case, "not compiled", first, jax.tree.map(lambda u: u[0], wanted["optim4rl_m"]))
+            check_other_places(tx, params, states["optim4rl_m"], wanted["optim4rl_m"])
             new = jax.jit(lambda p: tx.update(p, tx.init(p), p)[0])(params)
             lie_alike(case, "init in jit", new, params)
     for name in txs:
@@ -100,6 +101,23 @@ def types(case, name, before, after):
     described = [[str(jax.typeof(x)) for x in jax.tree.leaves(s)] for s in (before, after)]
     if described[0] != described[1]:
         print(f"{case}: {name}: the state was {described[0]}, is {described[1]}")
+
+
+def check_other_places(tx, params, state, wanted):
+    """Print what differs where state, gradients and parameters do not lie alike."""
+    plain, flat = parameters(), tx.init(parameters())
+    read = jax.tree.map(np.asarray, state)  # as from a file
+    wanted = jax.tree.map(lambda u: u[0], wanted)
+    for case, (s, p, g) in {
+        "state from a file": (read, params, params),
+        "all from files": (read, plain, plain),
+        "state of one device": (flat, params, params),
+        "gradients of one device": (state, params, plain),
+    }.items():
+        got, _ = tx.update(jax.tree.map(jnp.sin, g), s, p, progress=0.5)
+        compare(case, "optim4rl_m", got, wanted)
+        if g is params:
+            lie_alike(case, "optim4rl_m", got, params)
 
 
 def derivatives(txs_of, meta, params):
