@@ -57,7 +57,7 @@ def test_a_job_that_does_not_fit(rehearse, monkeypatch):
     found, out = rehearse()
     assert found["problem"].startswith("outer loop needs ") and "are free" in found["problem"]
     assert found["advice"][0].startswith("try recipes.linear.segment 1 instead of None")
-    assert found["divisor"] == 8 and found["runs"][0]["work"][1] == 2 * 4 * 2
+    assert found["divisor"] == 32 and found["runs"][0]["work"][1] == 2 * 4 * 2
     record = read_json(out / "run.json")
     assert record["config"]["agents"] == 2 and (out / "checkpoints").is_dir()
 
