@@ -8,10 +8,11 @@ from places import ROOT
 
 from l2o.agents.ppo.agent import PPO
 from l2o.config import files
+from l2o.errors import L2OError
 from l2o.pipeline.contract import job
 from l2o.stages import baselines, level, meta_train, select, transfer, tune
 from l2o.tasks.presets import preset, resolve
-from l2o.workflow.trials import miniature, rehearsal
+from l2o.workflow.trials import get_trial, miniature, on_trial, rehearsal
 
 SCALES = sorted(path.stem for path in (ROOT / "config/scales").glob("*.yaml"))
 
@@ -153,6 +154,17 @@ class TestWork:
                 assert (stage.work is None) == (stage.programs is None)
                 for one in jobs_of(config, name) if stage.work else ():
                     assert min(stage.work(config, **one.named)[:2]) > 0
+
+
+def test_targets_choose_the_trial():
+    assert get_trial(["--cores", "2", "rehearse", "--config", "scale=paper"]) == "rehearsal"
+    assert get_trial(["miniature"]) == "miniature"
+    assert get_trial(["--config", "scale=paper", "report"]) == ""
+    full = scale("smoke")
+    assert on_trial(full, "") is full
+    assert on_trial(full, "rehearsal") == rehearsal(full)
+    with pytest.raises(L2OError, match=r"unknown trial 'miniatur'. Did you mean 'miniature'"):
+        on_trial(full, "miniatur")
 
 
 def test_trials_are_not_delivered():
