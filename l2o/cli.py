@@ -50,17 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         code = READER_GONE
     except SystemExit as stop:  # help, or wrong usage, is printed
-        raise SystemExit(_finish(int(stop.code or 0))) from None
-    return _finish(code)
+        raise SystemExit(_finish(int(stop.code or 0), words)) from None
+    return _finish(code, words)
 
 
-def _finish(code: int) -> int:
+def _finish(code: int, words: Sequence[str]) -> int:
     """Print what is left to print; return the exit code, another one if that fails."""
     problem = finish_output()
     if isinstance(problem, BrokenPipeError):
         return READER_GONE
     if problem is not None:
-        print(f"l2o: standard output: {problem.strerror}.", file=sys.stderr)
+        said = explain(problem, argparse.Namespace()) or f"standard output: {problem}."
+        print(f"{' '.join(['l2o', *words[:1]])}: {said}", file=sys.stderr)
     return 2 if problem is not None else code
 
 

@@ -17,7 +17,7 @@ rule level:
     message:
         "Evaluating {wildcards.recipe} on {wildcards.where}"
     shell:
-        "l2o level --config {params.config:q} --expect {params.version}"
+        "l2o level --config {params.config:q} --expect {params.version:q}"
         " --recipe {wildcards.recipe:q}"
         " --where {wildcards.where:q} --runs {params.runs:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
@@ -45,7 +45,7 @@ rule ablate:
     message:
         "Ablation {wildcards.ablation}"
     shell:
-        "l2o ablate --config {params.config:q} --expect {params.version}"
+        "l2o ablate --config {params.config:q} --expect {params.version:q}"
         " --ablation {wildcards.ablation:q}"
         " --levels {params.levels:q} --baselines {params.baselines:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"

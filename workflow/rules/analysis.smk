@@ -22,7 +22,7 @@ rule record:
     message:
         "Recording the gradients of {wildcards.source}"
     shell:
-        "l2o record --config {params.config:q} --expect {params.version}"
+        "l2o record --config {params.config:q} --expect {params.version:q}"
         " --source {wildcards.source:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 
@@ -45,7 +45,7 @@ rule drift:
     message:
         "Recording what meta-training sees with and without pipeline training"
     shell:
-        "l2o drift --config {params.config:q} --expect {params.version}"
+        "l2o drift --config {params.config:q} --expect {params.version:q}"
         " --out {params.out:q} 2>&1 | tee {log:q}"
 
 
@@ -70,7 +70,7 @@ rule study:
     message:
         "Study of gradients: {wildcards.study}"
     shell:
-        "l2o study --config {params.config:q} --expect {params.version}"
+        "l2o study --config {params.config:q} --expect {params.version:q}"
         " --study {wildcards.study:q}"
         " --recordings {params.recordings:q} --drift {params.drift:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
@@ -95,7 +95,7 @@ rule identity:
     message:
         "Networks learn to reproduce the gradients of {wildcards.source}"
     shell:
-        "l2o identity --config {params.config:q} --expect {params.version}"
+        "l2o identity --config {params.config:q} --expect {params.version:q}"
         " --source {wildcards.source:q}"
         " --recordings {params.recordings:q} --out {params.out:q} 2>&1 | tee {log:q}"
 

@@ -20,7 +20,7 @@ rule baselines:
     message:
         "Tuning classical optimizers on {wildcards.task}"
     shell:
-        "l2o baselines --config {params.config:q} --expect {params.version}"
+        "l2o baselines --config {params.config:q} --expect {params.version:q}"
         " --task {wildcards.task:q} --out {params.out:q}"
         " 2>&1 | tee {log:q}"
 

@@ -20,7 +20,7 @@ rule meta_train:
     message:
         "Meta-training {wildcards.recipe}, seed {wildcards.seed}"
     shell:
-        "l2o meta-train --config {params.config:q} --expect {params.version}"
+        "l2o meta-train --config {params.config:q} --expect {params.version:q}"
         " --recipe {wildcards.recipe:q}"
         " --seed {wildcards.seed:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 

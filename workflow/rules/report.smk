@@ -64,5 +64,5 @@ rule report:
     message:
         "Writing {output.page}"
     shell:
-        "l2o report --config {params.config:q} --expect {params.version}"
+        "l2o report --config {params.config:q} --expect {params.version:q}"
         " --results {params.results:q} --out {output.page:q} 2>&1 | tee {log:q}"

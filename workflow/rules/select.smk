@@ -23,6 +23,6 @@ rule select:
     message:
         "Choosing a checkpoint on the validation tasks"
     shell:
-        "l2o select --config {params.config:q} --expect {params.version}"
+        "l2o select --config {params.config:q} --expect {params.version:q}"
         " --runs {params.runs:q}"
         " --baselines {params.baselines:q} --out {params.out:q} 2>&1 | tee {log:q}"

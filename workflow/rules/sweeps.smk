@@ -27,7 +27,7 @@ for SWEEP in CFG.sweeps:
             message:
                 "Meta-training all rows of sweep {params.sweep}"
             shell:
-                "l2o sweep --config {params.config:q} --expect {params.version}"
+                "l2o sweep --config {params.config:q} --expect {params.version:q}"
                 " --sweep {params.sweep:q}"
                 " --state {params.state:q} --devices {params.devices} --out {params.out:q}"
                 " 2>&1 | tee {log:q}"
@@ -54,7 +54,7 @@ rule sweep:
     message:
         "Meta-training {wildcards.row} of sweep {wildcards.sweep}"
     shell:
-        "l2o sweep --config {params.config:q} --expect {params.version}"
+        "l2o sweep --config {params.config:q} --expect {params.version:q}"
         " --sweep {wildcards.sweep:q} --row {wildcards.row:q}"
         " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
@@ -79,7 +79,7 @@ rule score_sweep:
     message:
         "Scoring the checkpoints of sweep {wildcards.sweep} on the validation tasks"
     shell:
-        "l2o score-sweep --config {params.config:q} --expect {params.version}"
+        "l2o score-sweep --config {params.config:q} --expect {params.version:q}"
         " --sweep {wildcards.sweep:q} --runs {params.out:q}"
         " --baselines {params.baselines:q} --out {params.out:q} 2>&1 | tee {log:q}"
 

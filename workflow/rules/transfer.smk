@@ -22,7 +22,7 @@ rule tune:
     message:
         "Tuning every learning rate for the transfer"
     shell:
-        "l2o tune --config {params.config:q} --expect {params.version}"
+        "l2o tune --config {params.config:q} --expect {params.version:q}"
         " --selection {params.selection:q} --runs {params.runs:q}"
         " --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
 
@@ -54,7 +54,7 @@ rule transfer:
     message:
         "Transfer to {wildcards.task}"
     shell:
-        "l2o transfer --config {params.config:q} --expect {params.version}"
+        "l2o transfer --config {params.config:q} --expect {params.version:q}"
         " --selection {params.selection:q}"
         " --runs {params.runs:q} --tuned {params.tuned:q} --task {wildcards.task:q}"
         " {params.variant:q} --state {params.state:q} --out {params.out:q} 2>&1 | tee {log:q}"
@@ -136,6 +136,6 @@ rule transfer_summary:
     message:
         "Aggregating the test tasks"
     shell:
-        "l2o transfer-summary --config {params.config:q} --expect {params.version}"
+        "l2o transfer-summary --config {params.config:q} --expect {params.version:q}"
         " --transfer {params.transfer:q}"
         " --out {params.out:q} 2>&1 | tee {log:q}"

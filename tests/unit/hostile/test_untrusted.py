@@ -202,7 +202,7 @@ sweep --config config.json --sweep population
 score-sweep --config config.json --sweep meta_learning_rate --runs bombs/rows --baselines bombs
 study --config config.json --study range --recordings bombs/recordings
 identity --config config.json --source small_dense_short --recordings bombs/recordings
-report --results bombs/report
+report --config config.json --results bombs/report
 """.strip().replace("\\\n", "")
 
 
@@ -211,7 +211,6 @@ def bombs(folder: Path) -> bytes:
     data = pickle.dumps(Bomb(folder / "canary"))
     for name in BOMBS.split():
         write(f"bombs/{name}", data)
-    write("bombs/report/config.json", Path("config.json").read_bytes())
     return data
 
 

