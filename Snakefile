@@ -59,14 +59,16 @@ rule miniature:
 # Every kind of job once, at the sizes of the scale: does it fit, and how long will it take?
 rule rehearse:
     input:
-        f"{RESULTS}/report.html",
         get_results(get_levels()),
+        report=f"{RESULTS}/report.html",
     output:
         f"{SCALE_RESULTS}/rehearsal.tsv",
+    log:
+        f"{RESULTS}/logs/rehearse.log",
     localrule: True
     params:
-        rehearsal=RESULTS,
+        rehearsal=subpath(input.report, parent=True),
     message:
         "What this scale will take: {output}"
     shell:
-        "l2o forecast --rehearsal {params.rehearsal:q} --out {output:q}"
+        "l2o forecast --rehearsal {params.rehearsal:q} --out {output:q} 2>&1 | tee {log:q}"
