@@ -101,12 +101,16 @@ def _row(
         "measured_s": measured,
         "hours": (runs * seconds + found["compile_s"]) / 3600,
         "place": found["place"],
-        "note": _note(found),
+        "note": _note(found, seconds),
     }
 
 
-def _note(found: dict[str, Any]) -> str:
-    problem = ", or ".join(filter(None, [found["problem"], *found["advice"]]))
+def _note(found: dict[str, Any], seconds: float) -> str:
+    problem = found["problem"] or ""
+    if found["advice"]:
+        problem += f": {', or '.join(found['advice'])}"
+    if math.isnan(seconds):
+        return "; ".join(filter(None, [problem, "steps are too short to be measured"]))
     if (divisor := found.get("divisor", 1)) == 1:
         return problem
     return f"{problem}; predicted from batches of 1/{divisor}"
@@ -125,6 +129,8 @@ def _predict(config: Config, one: Job, found: dict[str, Any]) -> tuple[float, fl
     spent = [run["total_s"] - run["import_s"] - run["compile_s"] for run in runs]
     wanted = work(config, **one.named)
     once, learning, playing = _costs(done, spent)
+    if learning == 0:  # lost in the noise
+        return math.nan, math.nan
     seconds = start + once + learning * wanted.learned + playing * wanted.played
     return seconds, learning * wanted.learned / wanted.steps
 

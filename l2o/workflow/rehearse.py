@@ -28,7 +28,7 @@ FOUND = "found"
 """Folder of what was found, a file for each job, below that of the rehearsal."""
 _QUICK = 60.0
 """Seconds of a job that is worth being run again with more to do."""
-_MORE = 3
+_MORE, _MOST = 3, 300
 _DIVISORS = (1, 32)
 """Of sizes: what does not fit the machine, or its patience, is tried with smaller ones."""
 
@@ -107,16 +107,19 @@ def _more_runs(config: Config, job: Job, child: Child, first: dict[str, Any]) ->
     """
     if get_stage(job.stage).work is None or _spent(first) > _QUICK:
         return []
-    longer = 16 if _spent(first) < _QUICK / 10 else 4
     is_costly = child.patience > _QUICK
-    runs = []
-    for updates, seeds in [(longer, 1)] if is_costly else [(1, _MORE), (longer, _MORE)]:
+    runs: list[dict] = []
+    seeds, updates = (1, 4) if is_costly else (_MORE, 1)
+    while updates <= _MOST:
         more = rehearsal(config, updates, seeds)
         code, timings = child.run(_plain(more))
         if code or child.problem:
             break
         timings.pop("memory", None)
         runs.append(_run(more, job, timings))
+        if updates > 1 and _spent(timings) > max(2 * _spent(runs[0]), _QUICK / 6):
+            break  # what is paid per step can be told from what is paid once
+        updates *= 8
     return runs
 
 

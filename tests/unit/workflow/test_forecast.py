@@ -113,7 +113,7 @@ def test_what_does_not_fit_says_what_to_set(folder, tmp_path):
     write_json(folder / "found" / f"{name(one)}.json", found(one, [run], **saying))
     table = forecast(QUICK, folder, tmp_path)
     row = table.set_index("job").loc["meta-train linear"]
-    assert row["note"].startswith(f"{problem}, or {advice[0]}; ") and row["memory_gib"] == 300
+    assert row["note"].startswith(f"{problem}: {advice[0]}; ") and row["memory_gib"] == 300
     assert row["predicted_s"] == pytest.approx(1 + 8 * 20)
     assert problem in as_text(table)
     lines = totals(table).splitlines()

@@ -43,7 +43,7 @@ def test_a_job_that_fits(rehearse):
     found, out = rehearse()
     assert found["stage"] == "meta_train" and found["problem"] is None
     assert found["compile_s"] > 0.1 and 1e5 < found["bytes"] < 1e10
-    assert [run["work"][0] for run in found["runs"]] == [1, 1, 16] and found["divisor"] == 1
+    assert [run["work"][0] for run in found["runs"]][:3] == [1, 1, 8] and found["divisor"] == 1
     assert all(run["total_s"] > run["import_s"] > 0 for run in found["runs"])
     record = read_json(out / "run.json")
     assert record["config"]["outer_steps"] == 1 and record["config"]["agents"] == 8
