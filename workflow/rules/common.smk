@@ -42,7 +42,8 @@ VERSIONS = Versions(CFG)
 # is no input: Snakemake would not look at the parameters of what depends on a file that is made.
 onstart:
     l2o_config.write(CFG, CONFIG)
-    l2o_config.write(SCALE, f"{RESULTS}/scale.json")  # not itself on trial
+    if CFG.trial is not None:
+        l2o_config.write(SCALE, f"{RESULTS}/scale.json")
 
 
 # Jobs of one invocation share a parent run in MLflow.
