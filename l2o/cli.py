@@ -166,7 +166,6 @@ def _add_stage(
 
 def _run_stage(name: str, stage: Stage, args: argparse.Namespace) -> int | None:
     """Give a stage its own settings, and where its results and those of others are."""
-    names_job = [option for option in stage.options if option.names_job]
     others = [option for option in stage.options if not option.names_job]
     places: dict[str, Any] = _values(others, args) | {"out": args.out}
     if stage.resumes:
@@ -178,7 +177,8 @@ def _run_stage(name: str, stage: Stage, args: argparse.Namespace) -> int | None:
     given = None if stage.read is None else stage.read(args, files)
     if given is not None or stage.config_help is None:
         return stage.run(given, **places)
-    config, one = files.load(args.config), job(name, **_values(names_job, args))
+    named = _values([option for option in stage.options if option.names_job], args)
+    config, one = files.load(args.config), job(name, **named)
     _check_version(config, one, args)
     if config.trial is not None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)  # what is only tried is shown nowhere
@@ -186,7 +186,7 @@ def _run_stage(name: str, stage: Stage, args: argparse.Namespace) -> int | None:
         from l2o.workflow.rehearse import rehearse_job
 
         return rehearse_job(config, one, args.words, args.config, places)
-    return stage.run(stage.settings(config, **_values(names_job, args)), **places)
+    return stage.run(stage.settings(config, **named), **places)
 
 
 def _check_version(config: "Config", one: Job, args: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ Every check raises a ValueError, which the models turn into a message with the p
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from l2o.choices import (
     LEARNED_OPTIMIZERS,
     TOY_TASKS,
 )
-from l2o.config.presets import PRESETS
+from l2o.config.presets import resolve
 from l2o.errors import unknown_name, unusable
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def check_names(config: Config) -> None:
     """Refuse names of tasks that there are not."""
     check_name("toy_tasks", "toy task", config.toy_tasks, TOY_TASKS)
     check_name("select.tasks", "toy task", config.select.tasks, TOY_TASKS)
-    for where, tasks in _places(config):
+    for where, tasks in task_places(config):
         check_name(where, "task", tasks, (*TOY_TASKS, *_PPO_TASKS))
     check_name("analysis.drift.task", "toy task", [config.analysis.drift.task], TOY_TASKS)
     for task, budget in config.toy_tasks.items():
@@ -73,7 +72,7 @@ def check_names(config: Config) -> None:
 def check_ppo(config: Config) -> None:
     """Check that PPO learns what it is to learn, on the backend, with settings that fit."""
     transfer, checked = config.transfer, set()
-    for where, tasks in _places(config):
+    for where, tasks in task_places(config):
         if where.startswith("transfer."):
             check_name(where, "PPO task", tasks, _PPO_TASKS)
         for task in (task for task in tasks if task in _PPO_TASKS):
@@ -97,8 +96,7 @@ def check_backend(where: str, task: str, backend: str) -> None:
 
 def check_settings(where: str, task: str, budget: PPOBudget) -> None:
     """Refuse settings that do not fit those of a task that they do not replace."""
-    settings = dataclasses.replace(PRESETS[task], **budget.replacements())
-    if problem := settings.problem():
+    if problem := resolve(task, budget).problem():
         raise ValueError(f"{where}: with task '{task}' {problem}")
 
 
@@ -120,7 +118,7 @@ def check_sets(config: Config) -> None:
         raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
 
 
-def _places(config: Config) -> Iterator[tuple[str, list[str]]]:
+def task_places(config: Config) -> Iterator[tuple[str, list[str]]]:
     """Yield where tasks are named that PPO learns, or may learn, and which."""
     transfer = config.transfer
     yield "transfer.tasks", transfer.tasks

@@ -63,6 +63,10 @@ class PPOSettings:
         actions = self.batch_size * self.minibatches * self.unroll_length
         return actions * self.action_repeat
 
+    def updates(self, env_steps: int | None = None) -> int:
+        """Return the updates of a lifetime of so many steps, by default that of the settings."""
+        return -(-(env_steps or self.env_steps) // self.steps_per_update)
+
     @property
     def actions_per_episode(self) -> int:
         """Actions until an episode is truncated."""

@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from l2o.config.ppo import PPOSettings
+from l2o.choices import BROKEN_TASKS
+from l2o.config.ppo import PPOBudget, PPOSettings
+from l2o.errors import look_up
 
 _PENDULUM = PPOSettings(20_000_000, 2048, 1024, 5, 4, 0.97, 1e-2, 10.0, 3e-4)
 _WALKER = PPOSettings(50_000_000, 2048, 512, 20, 8, 0.997, 1e-3, 5.0, 3e-5)
@@ -72,3 +74,17 @@ advantages have Brax's form; the value loss is not clipped; truncated episodes a
 """
 
 PRESETS: dict[str, PPOSettings] = BRAX_PRESETS | GYMNAX_PRESETS
+
+
+def preset(name: str) -> PPOSettings:
+    """Return the PPO settings of a task.
+
+    Raises:
+        L2OError: No settings are known for that name; the message gives the nearest valid one.
+    """
+    return look_up("PPO task", name, PRESETS, BROKEN_TASKS)
+
+
+def resolve(name: str, over: PPOBudget) -> PPOSettings:
+    """Return the PPO settings of a task with what a configuration replaces; see :func:`preset`."""
+    return dataclasses.replace(preset(name), **over.replacements())

@@ -12,7 +12,7 @@ import pandas as pd
 from l2o.config.parts import PPOTraining, ToyTraining
 from l2o.evaluation.candidates import Candidate, checkpoint_series, resolve
 from l2o.evaluation.evaluate import evaluate, show_points
-from l2o.evaluation.toy_tasks import toy_lifetime
+from l2o.evaluation.lifetimes import task_lifetime
 from l2o.seeding import key_for
 from l2o.statistics.effects import CHECKPOINTS, ELSEWHERE
 
@@ -65,12 +65,7 @@ def level_curves(
     """
     frames = []
     for task, training in tasks.items():
-        if isinstance(training, PPOTraining):
-            from l2o.evaluation.ppo_tasks import ppo_lifetime  # imports Brax, slowly
-
-            lifetime, budget = ppo_lifetime(task, training, lanes)
-        else:
-            lifetime, budget = toy_lifetime(task, training)
+        lifetime, budget = task_lifetime(task, training, lanes)
         seeds = range(agents)
         frames.append(evaluate(task, lifetime, candidates, seeds, budget, show_points(run)))
     return pd.concat(frames, ignore_index=True)

@@ -41,7 +41,7 @@ def ppo_lifetime(
     settings = resolve(task, training.ppo)
     agent = make_ppo(task, settings, training.backend)
     lifetime = PPOLifetime(agent, training.episodes)
-    updates = -(-(env_steps or settings.env_steps) // lifetime.steps_per_update)
+    updates = settings.updates(env_steps)
     # On a CPU one optimizer's seeds side by side: more do not pay.
     wanted = seeds if jax.default_backend() == "cpu" else _MOST_LANES
     lanes = lanes_that_fit(wanted, lifetime.agent_bytes())

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from l2o.choices import TOY_TASKS
 from l2o.evaluation.candidates import Candidate, families
+from l2o.evaluation.lifetimes import task_lifetime
 from l2o.evaluation.memory import less_memory
-from l2o.evaluation.toy_tasks import toy_lifetime
 from l2o.jobs.programs import Lowered
 
 if TYPE_CHECKING:
@@ -31,12 +30,7 @@ def of_agents(
         candidates: The optimizers.
         seeds: Agents of each.
     """
-    if task in TOY_TASKS:
-        lifetime, budget = toy_lifetime(task, training)
-    else:
-        from l2o.evaluation.ppo_tasks import ppo_lifetime  # imports Brax, slowly
-
-        lifetime, budget = ppo_lifetime(task, training, seeds)
+    lifetime, budget = task_lifetime(task, training, seeds)
     seen = set()
     for family in families(candidates):
         lanes = min(budget.lanes, len(family.members) * seeds)

@@ -52,7 +52,7 @@ def agents_work(
         updates = -(-budget.updates // budget.points) * budget.points
         return Work(agents * updates, agents * updates * budget.environments)
     ppo = resolve(task, training.ppo)
-    updates = -(-(env_steps or ppo.env_steps) // ppo.steps_per_update)
+    updates = ppo.updates(env_steps)
     points = min(points or training.points, updates)
     updates = -(-updates // points) * points
     played = agents * points * training.episodes * ppo.episode_length

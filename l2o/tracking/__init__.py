@@ -6,8 +6,9 @@ The files of a job are the truth (see ``l2o.jobs.record``), and MLflow is filled
 is missing.
 """
 
+from l2o.jobs.undelivered import failed_deliveries
 from l2o.tracking.addresses import default_tracking_uri
-from l2o.tracking.command import failed_deliveries, main_sync, main_ui
+from l2o.tracking.command import main_sync, main_ui
 from l2o.tracking.delivery import SyncReport, sync
 from l2o.tracking.experiment import EXPERIMENT
 from l2o.tracking.store import RUN_KEY_TAG, run_url

@@ -5,17 +5,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from l2o.errors import ResultsError
-from l2o.files import read_json, write_json
+from l2o.files import write_json
+from l2o.jobs.undelivered import note_failed_delivery
 from l2o.redaction import redact_address
 from l2o.tracking.addresses import database_file, default_tracking_uri, is_server
 from l2o.tracking.delivery import sync
 from l2o.tracking.probing import check_store
 from l2o.tracking.problems import one_line
-
-# How many deliveries of the pipeline were incomplete. Not a part of the report, which Snakemake
-# deletes before the next delivery.
-_FAILURES = ".undelivered.json"
 
 
 def main_sync(results_dir: str | Path, uri: str | None = None, out: Path | None = None) -> int:
@@ -25,7 +21,8 @@ def main_sync(results_dir: str | Path, uri: str | None = None, out: Path | None 
         results_dir: Folder of all results.
         uri: Tracking URI; by default a database in ``results_dir``.
         out: File for the report. With it nothing is a failure: a pipeline must not fail because
-            of its store. What is missing is counted instead, see :func:`failed_deliveries`.
+            of its store. What is missing is counted instead, see
+            :func:`l2o.jobs.undelivered.failed_deliveries`.
 
     Returns:
         The exit code: 1 if anything could not be delivered.
@@ -33,7 +30,7 @@ def main_sync(results_dir: str | Path, uri: str | None = None, out: Path | None 
     report = sync(results_dir, uri)
     if out is not None:
         if report.errors:
-            write_json(Path(results_dir) / _FAILURES, failed_deliveries(results_dir) + 1)
+            note_failed_delivery(results_dir)
         write_json(out, asdict(report))
     print(
         f"{report.uri}: {report.delivered} run(s) delivered, {report.unchanged} already there "
@@ -47,22 +44,6 @@ def main_sync(results_dir: str | Path, uri: str | None = None, out: Path | None 
     else:
         print("browse: make ui, or l2o track ui")
     return 1 if report.errors and out is None else 0
-
-
-def failed_deliveries(results_dir: str | Path) -> int:
-    """Return how many deliveries of the pipeline left something undelivered.
-
-    It grows with every one that does, so a workflow that compares it with what it was before the
-    last delivery knows whether to deliver again. It never shrinks.
-
-    Args:
-        results_dir: Folder of all results.
-    """
-    try:
-        count = read_json(Path(results_dir) / _FAILURES)
-    except (ResultsError, OSError):
-        return 0
-    return count if isinstance(count, int) else 0
 
 
 def main_ui(results_dir: str | Path, uri: str | None = None, port: int = 5000) -> int:

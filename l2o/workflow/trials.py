@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from l2o.choices import TOY_TASKS
+from l2o.config.checks import task_places
 from l2o.config.ppo import REPLACEABLE
+from l2o.config.presets import resolve
 from l2o.errors import look_up
-from l2o.tasks.presets import resolve
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
@@ -169,12 +170,9 @@ def _valid(recipe: Recipe) -> Recipe:
 
 def _resolved(config: Config) -> list[PPOSettings]:
     """Return the settings of every task that PPO learns."""
-    transfer = config.transfer
-    tasks = [*transfer.tasks, *transfer.tuning_tasks, *transfer.variant_tasks]
-    tasks += [source.task for source in config.analysis.sources.values()]
-    tasks += [task for ablation in config.ablations.values() for task in ablation.tasks]
-    by_ppo = [task for task in dict.fromkeys(tasks) if task not in TOY_TASKS]
-    return [resolve(task, transfer.ppo) for task in by_ppo]
+    named = (task for _, tasks in task_places(config) for task in tasks)
+    by_ppo = (task for task in dict.fromkeys(named) if task not in TOY_TASKS)
+    return [resolve(task, config.transfer.ppo) for task in by_ppo]
 
 
 def _with_ppo(config: Config, small: Transfer, cut: Cut) -> Transfer:

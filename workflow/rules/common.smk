@@ -7,9 +7,9 @@ from l2o.choices import STUDIES
 from l2o.config import files as l2o_config
 from l2o.config.sweeps import read_sweep
 from l2o.errors import L2OError
+from l2o.jobs.undelivered import failed_deliveries
 from l2o.pipeline import jobs
 from l2o.pipeline.contract import job
-from l2o.tracking import failed_deliveries
 from l2o.workflow.registry import input_files, output_files
 from l2o.workflow.trials import get_trial, on_trial
 from l2o.workflow.versions import Versions
