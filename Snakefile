@@ -43,7 +43,7 @@ rule all:
         f"{RESULTS}/tracking.json",
         # Named, because what is missing of results that nothing else asks for is not made again.
         get_results(jobs.usual(CFG)),
-        get_results(get_levels()),
+        get_results(jobs.usual_levels(CFG)),
     localrule: True
 
 
@@ -51,7 +51,7 @@ rule all:
 rule miniature:
     input:
         f"{RESULTS}/report.html",
-        get_results(get_levels()),
+        get_results(jobs.usual_levels(CFG)),
         get_results(jobs.analyses(CFG)),
     localrule: True
 
@@ -59,7 +59,7 @@ rule miniature:
 # Every kind of job once, at the sizes of the scale: does it fit, and how long will it take?
 rule rehearse:
     input:
-        get_results(get_levels()),
+        get_results(jobs.usual_levels(CFG)),
         report=f"{RESULTS}/report.html",
     output:
         f"{SCALE_RESULTS}/rehearsal.tsv",

@@ -33,6 +33,12 @@ def levels_of(config: Config, ablation: str) -> Iterator[Job]:
             yield job("level", recipe=recipe, where=where)
 
 
+def usual_levels(config: Config) -> Iterator[Job]:
+    """Yield the levels of the ablations that are part of the whole pipeline."""
+    for ablation in config.usual_ablations:
+        yield from levels_of(config, ablation)
+
+
 def transfers(config: Config) -> Iterator[Job]:
     """Yield the transfer to every test task, with the agents of its preset."""
     return (job("transfer", task=task) for task in config.transfer.tasks)

@@ -19,7 +19,7 @@ from l2o.pipeline import jobs
 from l2o.pipeline.contract import Job, job
 from l2o.pipeline.work import Work
 from l2o.workflow.registry import get_stage, word_of
-from l2o.workflow.rehearse import FOUND, name_of
+from l2o.workflow.rehearse import FOUND, name_of, seconds_at_work
 
 if TYPE_CHECKING:
     from l2o.config.models import Config
@@ -61,8 +61,8 @@ def forecast(config: Config, folder: Path, results: Path) -> pd.DataFrame:
 
 
 def _whole_pipeline(config: Config) -> list[Job]:
-    levels = (one for name in config.usual_ablations for one in jobs.levels_of(config, name))
-    return list(dict.fromkeys([*jobs.usual(config), *levels, job("report")]))
+    found = [*jobs.usual(config), *jobs.usual_levels(config), job("report")]
+    return list(dict.fromkeys(found))
 
 
 def _kind(one: Job) -> str:
@@ -126,7 +126,7 @@ def _predict(config: Config, one: Job, found: dict[str, Any]) -> tuple[float, fl
     if work is None:
         return first["total_s"], math.nan
     done = [Work(*run["work"]) for run in runs]
-    spent = [run["total_s"] - run["import_s"] - run["compile_s"] for run in runs]
+    spent = list(map(seconds_at_work, runs))
     wanted = work(config, **one.named)
     once, learning, playing = _costs(done, spent)
     if learning == 0:  # lost in the noise

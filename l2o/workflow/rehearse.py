@@ -49,7 +49,6 @@ def rehearse_job(
         The exit code of the job.
     """
     folder, name = path.parent, name_of(job)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # what is tried is delivered nowhere
     # A cache of its own, or nothing would tell how long compilation takes.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / ".compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -105,7 +104,7 @@ def _more_runs(config: Config, job: Job, child: Child, first: dict[str, Any]) ->
 
     More agents are another program. Where that is costly to compile they stay as many.
     """
-    if get_stage(job.stage).work is None or _spent(first) > _QUICK:
+    if get_stage(job.stage).work is None or seconds_at_work(first) > _QUICK:
         return []
     is_costly = child.patience > _QUICK
     runs: list[dict] = []
@@ -117,13 +116,14 @@ def _more_runs(config: Config, job: Job, child: Child, first: dict[str, Any]) ->
             break
         timings.pop("memory", None)
         runs.append(_run(more, job, timings))
-        if updates > 1 and _spent(timings) > max(2 * _spent(runs[0]), _QUICK / 6):
+        if updates > 1 and seconds_at_work(timings) > max(2 * seconds_at_work(runs[0]), _QUICK / 6):
             break  # what is paid per step can be told from what is paid once
         updates *= 8
     return runs
 
 
-def _spent(timings: dict[str, Any]) -> float:
+def seconds_at_work(timings: Mapping[str, Any]) -> float:
+    """Return how long a run took beside its imports and compiling."""
     return timings["total_s"] - timings["import_s"] - timings["compile_s"]
 
 

@@ -92,11 +92,6 @@ def get_results(wanted):
     return [output_files(CFG, one, RESULTS)[0] for one in wanted]
 
 
-def get_levels():
-    """The levels of the ablations that are part of the whole pipeline."""
-    return [one for name in CFG.usual_ablations for one in jobs.levels_of(CFG, name)]
-
-
 def get_memory(megabytes):
     """What a job asks of a cluster: more each time that it is tried again."""
     return lambda wildcards, attempt: megabytes * attempt
