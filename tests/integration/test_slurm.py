@@ -7,7 +7,9 @@ machine; without it one is made first.
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +37,21 @@ NO_ACCOUNTS = missing(*ACCOUNTING)
 def simple_cluster():
     with cluster():
         yield
+
+
+def test_a_cluster_that_was_killed_is_in_nobodys_way(tmp_path):
+    script = LONG.with_name("cluster")
+    start = [script, "start", tmp_path / "second"]
+    subprocess.run([script, "start", tmp_path / "first"], check=True, timeout=120)
+    refused = subprocess.run(start, capture_output=True, text=True, timeout=120)
+    for file in (tmp_path / "first").glob("*.pid"):
+        pid = int(file.read_text())
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}/exe").exists():
+            time.sleep(0.05)
+    assert (refused.returncode, refused.stderr.count("belongs to a cluster")) == (1, 1)
+    subprocess.run(start, check=True, timeout=120)
+    subprocess.run([script, "stop", tmp_path / "second"], check=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
