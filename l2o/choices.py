@@ -70,6 +70,20 @@ BROKEN_TASKS = {
     "swimmer": "works on no backend of this version of Brax",
 }
 """Tasks that somebody may look for, and why there are none: see docs/tasks.md."""
+GRIDWORLDS = (
+    *("big_dense_long", "big_dense_short", "big_sparse_long", "big_sparse_short"),
+    *("small_dense_long", "small_dense_short", "small_sparse_long", "small_sparse_short"),
+    *("gridworld_family", "gridworld_family_small"),
+)
+"""Gridworlds, and families of them."""
+TOY_TASKS = (*GRIDWORLDS, "catch", "digits")
+"""Learned by A2C or, if they are supervised, by a classifier."""
+SUPERVISED_TASKS = ("digits",)
+"""Toy tasks that are no reinforcement learning."""
+
+DENSE_TASKS = ("catch", "digits")
+"""Toy tasks whose observations no convolution fits."""
+
 GYMNAX_TASKS = {
     "acrobot": "Acrobot-v1",
     "cartpole": "CartPole-v1",
@@ -79,20 +93,16 @@ GYMNAX_TASKS = {
     "minatar_seaquest": "Seaquest-MinAtar",
     "minatar_spaceinvaders": "SpaceInvaders-MinAtar",
     "mountaincar": "MountainCar-v0",
-}
-"""gymnax environments, all with discrete actions, that PPO learns: their names in gymnax."""
+    "mountaincar_continuous": "MountainCarContinuous-v0",
+    "pendulum": "Pendulum-v1",
+    "point_robot": "PointRobot-misc",
+    "two_link_reacher": "Reacher-misc",
+    "ppo_catch": "Catch-bsuite",
+} | {f"ppo_{name}": name for name in GRIDWORLDS}
+"""gymnax environments that PPO learns: their names in gymnax.
 
-TOY_TASKS = (
-    *("big_dense_long", "big_dense_short", "big_sparse_long", "big_sparse_short"),
-    *("small_dense_long", "small_dense_short", "small_sparse_long", "small_sparse_short"),
-    *("gridworld_family", "gridworld_family_small", "catch", "digits"),
-)
-"""Learned by A2C or, if they are supervised, by a classifier."""
-SUPERVISED_TASKS = ("digits",)
-"""Toy tasks that are no reinforcement learning."""
-
-DENSE_TASKS = ("catch", "digits")
-"""Toy tasks whose observations no convolution fits."""
+``ppo_`` stands before those that A2C learns too.
+"""
 
 STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""

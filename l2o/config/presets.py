@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from l2o.choices import BROKEN_TASKS
+from l2o.choices import BROKEN_TASKS, GRIDWORLDS
 from l2o.config.ppo import PPOBudget, PPOSettings
 from l2o.errors import look_up
 
@@ -52,8 +52,15 @@ _OPEN = PPOSettings(
 )
 
 
-def _classic(episode_length: int) -> PPOSettings:
-    return dataclasses.replace(_OPEN, env_steps=500_000, episode_length=episode_length)
+_CLASSIC = dataclasses.replace(_OPEN, env_steps=500_000, episode_length=500)
+# Episodes are too short for 128 steps: as many, in more unrolls.
+_GRIDWORLD = dataclasses.replace(_CLASSIC, batch_size=32, unroll_length=32)
+_CONTINUOUS = dataclasses.replace(
+    _CLASSIC, batch_size=16, unroll_length=64, activation="tanh", entropy_weight=1e-3
+)
+
+
+_LIMITS = {"short": 50, "long": 500, "family": 500, "small": 60}  # by the last word of a name
 
 
 GYMNAX_PRESETS: dict[str, PPOSettings] = {
@@ -62,9 +69,19 @@ GYMNAX_PRESETS: dict[str, PPOSettings] = {
     "minatar_freeway": dataclasses.replace(_OPEN, episode_length=2500),
     "minatar_seaquest": _OPEN,
     "minatar_spaceinvaders": _OPEN,
-    "acrobot": _classic(500),
-    "cartpole": _classic(500),
-    "mountaincar": _classic(200),
+    "acrobot": _CLASSIC,
+    "cartpole": _CLASSIC,
+    "mountaincar": dataclasses.replace(_CLASSIC, episode_length=200),
+    "mountaincar_continuous": dataclasses.replace(
+        _CONTINUOUS, episode_length=999, reward_scale=0.1
+    ),
+    "pendulum": dataclasses.replace(_CONTINUOUS, episode_length=200, reward_scale=0.1),
+    "point_robot": dataclasses.replace(_CONTINUOUS, episode_length=100),
+    "two_link_reacher": dataclasses.replace(_CONTINUOUS, episode_length=100),
+    "ppo_catch": dataclasses.replace(_GRIDWORLD, episode_length=1000),
+} | {
+    f"ppo_{name}": dataclasses.replace(_GRIDWORLD, episode_length=_LIMITS[name.rpartition("_")[2]])
+    for name in GRIDWORLDS
 }
 """OPEN's settings, time limits of gymnax.
 

@@ -33,7 +33,10 @@ class BatchedEnv(Protocol):
     discrete: bool
     """Whether an action is one of ``action_size`` integers."""
 
-    def reset(self, keys: jax.Array) -> EnvState:
+    def draw_world(self, key: jax.Array) -> Tree:
+        """Draw what one agent's environments have in common; None if nothing is drawn."""
+
+    def reset(self, keys: jax.Array, world: Tree = None) -> EnvState:
         """Start an episode in every environment, from raw keys ``[E, 2]`` uint32."""
 
     def step(self, state: EnvState, action: jax.Array) -> EnvState:
@@ -83,6 +86,7 @@ def play(
     act: Callable[[jax.Array, jax.Array], jax.Array],
     key: jax.Array,
     episodes: int,
+    world: Tree = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Play one episode in each of ``episodes`` environments.
 
@@ -91,6 +95,7 @@ def play(
         act: Function of observations ``[episodes, O]`` and a key that gives actions.
         key: Random key.
         episodes: How many.
+        world: The agent's, see :class:`BatchedEnv`.
 
     Returns:
         Undiscounted returns and lengths in actions, float32 ``[episodes]``.
@@ -111,7 +116,7 @@ def play(
         return index + 1, jax.lax.scan(step, inner, keys)[0]
 
     zeros = jnp.zeros(episodes)
-    start = (env.reset(raw_keys(key, episodes)), zeros, zeros, zeros + 1)
+    start = (env.reset(raw_keys(key, episodes), world), zeros, zeros, zeros + 1)
     _, (_, total, length, _) = jax.lax.while_loop(
         lambda carry: jnp.any(carry[1][3] > 0), chunk, (0, start)
     )

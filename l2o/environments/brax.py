@@ -40,7 +40,10 @@ class BraxEnv:
         """Length of an action."""
         return self.env.action_size
 
-    def reset(self, keys: jax.Array) -> EnvState:
+    def draw_world(self, key: jax.Array) -> None:
+        """Return None: all agents' environments are the same."""
+
+    def reset(self, keys: jax.Array, world: None = None) -> EnvState:
         """Start an episode in every environment, from raw keys ``[E, 2]``."""
         first = jax.vmap(self.env.reset)(keys)
         start = (first.pipeline_state, first.obs)

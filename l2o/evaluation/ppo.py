@@ -10,6 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from l2o.agents.ppo.agent import PPO
+from l2o.agents.ppo.learning import learn
+from l2o.agents.ppo.lifetime import PPOActor, begin, collect
+from l2o.agents.ppo.lifetime import evaluate as play
+from l2o.agents.ppo.loss import Rollout
 from l2o.agents.vectorize import RUN_ONCE, over_agents
 from l2o.evaluation.candidates import Program
 from l2o.jobs.programs import needed_bytes
@@ -22,9 +26,7 @@ class PPOState(NamedTuple):
 
     params: jax.Array  # [L, P] float32
     opt_state: Tree
-    normalizer: Tree
-    env_state: Tree
-    key: jax.Array  # [L] typed keys
+    actor: PPOActor
     update: jax.Array  # [L] int32, updates so far
     updates: jax.Array  # [L] int32, of the whole lifetime
 
@@ -63,11 +65,9 @@ class PPOLifetime:
         """Return agents without an optimizer: a reset of the physics takes seconds to compile."""
 
         def one(key: jax.Array) -> PPOState:
-            key_params, key_env, key = jax.random.split(key, 3)
-            params = self.agent.init_params(key_params)
-            normalizer, env_state = self.agent.init_normalizer(), self.agent.init_envs(key_env)
+            params, actor = begin(self.agent, key)
             zero = jnp.zeros((), jnp.int32)
-            return PPOState(params, None, normalizer, env_state, key, zero, zero + updates)
+            return PPOState(params, None, actor, zero, zero + updates)
 
         return jax.vmap(one)(keys)
 
@@ -122,13 +122,9 @@ class PPOLifetime:
         """Train for some updates; see :meth:`advance`."""
         for _ in range(updates):
             before = state.update
-            env_state, data, key_learn, key = self._collect(
-                state.params, state.normalizer, state.env_state, state.key
-            )
-            state = state._replace(env_state=env_state, key=key)
-            state = self._compile(program, values, state, data, key_learn)(
-                values, state, data, key_learn
-            )
+            actor, data, keys = self._collect(state.params, state.actor)
+            state = state._replace(actor=actor)
+            state = self._compile(program, values, state, data, keys)(values, state, data, keys)
             if pause:
                 jax.block_until_ready(before)  # the device is at most one update behind
                 if pause():
@@ -143,9 +139,9 @@ class PPOLifetime:
         state = kind._init_agents.eval_shape(self, keys, updates)
         optimizer = kind._init_optimizer.eval_shape(self, program, values, state.params)
         state, actors = state._replace(opt_state=optimizer), _actors(state)
-        args = (state.params, state.normalizer, state.env_state, state.key)
+        args = (state.params, state.actor)
         yield "collect", kind._collect.lower(self, *args)
-        _, data, keys, _ = jax.eval_shape(functools.partial(kind._collect, self), *args)
+        _, data, keys = jax.eval_shape(functools.partial(kind._collect, self), *args)
         yield "learn", kind._learn.lower(self, program, values, state, data, keys)
         random = jax.ShapeDtypeStruct(state.update.shape, bool)
         yield "evaluate", kind._evaluate.lower(self, actors, random)
@@ -180,18 +176,13 @@ class PPOLifetime:
         return 2 * _bytes(data) + 3 * activations + _bytes(env_state) + evaluation
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _collect(
-        self, params: jax.Array, normalizer: Tree, env_state: Tree, key: jax.Array
-    ) -> tuple[Tree, Tree, jax.Array, jax.Array]:
-        """Let every agent act for one update; return also keys to learn with and to go on with.
+    def _collect(self, params: jax.Array, actor: PPOActor) -> tuple[PPOActor, Rollout, jax.Array]:
+        """Let every agent act for one update; return also keys to learn with.
 
         Without the optimizer's state: one program then serves all optimizers.
         """
-        keys = jax.vmap(lambda key: jax.random.split(key, 3))(key)
-        env_state, data = jax.vmap(self.agent.collect)(params, normalizer, env_state, keys[:, 0])
-        # Brax leaves weak types behind, which would compile a second program for the next update.
-        env_state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), env_state)
-        return env_state, data, keys[:, 1], keys[:, 2]
+        actor, seen = jax.vmap(functools.partial(collect, self.agent))(params, actor)
+        return actor, seen.data, seen.key
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def _learn(
@@ -199,21 +190,22 @@ class PPOLifetime:
     ) -> PPOState:
         """Update every agent on what it collected."""
 
-        def learn(values: Tree, *args: Any) -> tuple:
+        def one(values: Tree, *args: Any) -> tuple:
             tx = program.transform(values, self.agent.unravel)
-            return self.agent.learn(tx, *args, program.reads)
+            return learn(self.agent, tx, *args, program.reads)
 
-        params, opt_state, normalizer = over_agents(learn)(
+        params, opt_state, normalizer = over_agents(one)(
             values,
             state.params,
             state.opt_state,
-            state.normalizer,
+            state.actor.normalizer,
             data,
             keys,
             state.update / state.updates,
         )
+        actor = state.actor._replace(normalizer=normalizer)
         return state._replace(
-            params=params, opt_state=opt_state, normalizer=normalizer, update=state.update + 1
+            params=params, opt_state=opt_state, actor=actor, update=state.update + 1
         )
 
     def random_returns(self, state: PPOState, points: int) -> jax.Array:
@@ -237,18 +229,16 @@ class PPOLifetime:
                 takes long to compile.
         """
 
-        def one(params: jax.Array, normalizer: Tree, key: jax.Array, *now: jax.Array) -> jax.Array:
-            update, random = now
-            key = jax.random.fold_in(jax.random.fold_in(key, 1), update)
-            returns, _ = self.agent.evaluate(params, normalizer, key, self.episodes, random)
-            return returns.mean()
+        def one(*args: Any) -> jax.Array:
+            params, actor, update, random = args
+            return play(self.agent, params, actor, update, self.episodes, random)
 
-        return jax.vmap(one)(state.params, state.normalizer, state.key, state.update, random)
+        return jax.vmap(one)(state.params, state.actor, state.update, random)
 
 
 def _actors(state: PPOState) -> PPOState:
     """Leave out what acting does not need: one program then serves the agents of any optimizer."""
-    return state._replace(opt_state=None, env_state=None)
+    return state._replace(opt_state=None, actor=state.actor._replace(env_state=None))
 
 
 def _bytes(tree: Tree) -> int:

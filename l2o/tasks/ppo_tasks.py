@@ -24,9 +24,11 @@ def make_ppo(name: str, settings: PPOSettings, backend: str = "spring") -> PPO:
     if name in GYMNAX_TASKS:
         import gymnax
 
+        from l2o.environments import families, gridworlds  # noqa: F401  (registers families)
         from l2o.environments.gymnax_env import GymnaxEnv
 
-        env, env_params = gymnax.make(GYMNAX_TASKS[name])
+        options = {"interior": True} if GYMNAX_TASKS[name] in gridworlds.SPECS else {}
+        env, env_params = gymnax.make(GYMNAX_TASKS[name], **options)
         return PPO(
             GymnaxEnv(env, env_params, settings.episode_length, settings.action_repeat), settings
         )

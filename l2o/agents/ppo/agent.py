@@ -5,7 +5,7 @@ The loop of ``brax.training.agents.ppo.train``, which itself needs jax < 0.10 an
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from l2o.environments import quiet_brax  # noqa: F401
@@ -15,14 +15,13 @@ import jax
 import jax.numpy as jnp
 from brax.training.acme import running_statistics, specs
 
-from l2o.agents.ppo.loss import Rollout, clip_networks, ppo_loss
+from l2o.agents.ppo.loss import Rollout, Transitions
 from l2o.agents.ppo.networks import Categorical, PPONetworks, PPOParams, TanhNormal, make_networks
-from l2o.agents.vectorize import count_parameters, in_float32, ravel, unravel_like
+from l2o.agents.vectorize import in_float32, ravel, unravel_like
 from l2o.choices import TRUNCATIONS
 from l2o.config.ppo import PPOSettings
 from l2o.environments.batched import BatchedEnv, EnvState, play, random_actions, raw_keys
 from l2o.errors import ConfigError, unknown_name
-from l2o.seeding import noise_key
 
 Tree = Any
 
@@ -105,18 +104,18 @@ class PPO:
             return observation
         return running_statistics.normalize(observation, normalizer)
 
-    def init_envs(self, key: jax.Array) -> EnvState:
-        """Reset the training environments."""
-        return self._reset(raw_keys(key, self.settings.environments))
+    def init_envs(self, key: jax.Array, world: Tree = None) -> EnvState:
+        """Reset the training environments, in the agent's world if it has drawn one."""
+        return self._reset(raw_keys(key, self.settings.environments), world)
 
     @functools.cached_property
-    def _reset(self) -> Callable[[jax.Array], EnvState]:
+    def _reset(self) -> Callable[[jax.Array, Tree], EnvState]:
         return jax.jit(self.env.reset)  # traced once: physics takes seconds to trace
 
     def collect(
         self, params: jax.Array, normalizer: Tree, env_state: EnvState, key: jax.Array
     ) -> tuple[EnvState, Rollout]:
-        """Act in all environments.
+        """Act in all environments for one update.
 
         Args:
             params: Flat parameters ``[P]``.
@@ -127,6 +126,26 @@ class PPO:
         Returns:
             The environments, and what happened: ``unrolls * environments`` unrolls with
             observations as they are and rewards ready for the loss.
+        """
+        env_state, transitions = self.act(params, normalizer, env_state, key)
+        return env_state, self.rollout(params, normalizer, transitions)
+
+    def act(
+        self,
+        params: jax.Array,
+        normalizer: Tree,
+        env_state: EnvState,
+        key: jax.Array,
+        unrolls: int | None = None,
+    ) -> tuple[EnvState, Transitions]:
+        """Act in all environments; see :meth:`collect`.
+
+        Args:
+            params: Flat parameters ``[P]``.
+            normalizer: Observation statistics.
+            env_state: The environments.
+            key: Random key.
+            unrolls: Of every environment; by default those of an update.
         """
         tree, distribution = self.unravel(params), self.networks.distribution
 
@@ -145,7 +164,7 @@ class PPO:
             (state, cut_off), data = jax.lax.scan(step, (state, state.obs), keys)
             return state, (data, state.obs, cut_off)
 
-        shape = self.unrolls, self.settings.unroll_length
+        shape = unrolls or self.unrolls, self.settings.unroll_length
         env_state, (data, last, cut_off) = jax.lax.scan(
             unroll, env_state, jax.random.split(key, shape)
         )
@@ -154,98 +173,36 @@ class PPO:
             lambda x: jnp.swapaxes(x, 0, 1).reshape(shape[1], -1, *x.shape[3:]), data
         )
         last, cut_off = (x.reshape(-1, x.shape[-1]) for x in (last, cut_off))
-        data, last, cut_off = in_float32((data, last, cut_off))
-        observation, action, log_prob, reward, done, truncation = data
-        reward = reward * self.settings.reward_scale
+        return env_state, Transitions(*in_float32((*data, last, cut_off)))
+
+    def rollout(
+        self,
+        params: jax.Array,
+        normalizer: Tree,
+        seen: Transitions,
+        reward_scale: jax.Array | float = 1.0,
+    ) -> Rollout:
+        """Return what happened with rewards ready for the loss.
+
+        Args:
+            params: Flat parameters ``[P]`` of the agent that acted.
+            normalizer: Observation statistics.
+            seen: From :meth:`act`.
+            reward_scale: Multiplies the rewards, beside that of the settings.
+        """
+        reward, truncation = seen.reward * self.settings.reward_scale, seen.truncation
+        reward = reward * reward_scale
         if self.settings.truncation == "bootstrap":
             # An unroll is no longer than an episode, so that it holds at most one truncation of an
             # environment: the value network sees one observation per unroll, not per step.
-            value = self.networks.values(tree, self.normalize(cut_off, normalizer))
+            cut_off = self.normalize(seen.cut_off, normalizer)
+            value = self.networks.values(self.unravel(params), cut_off)
             reward = reward + self.settings.discount * truncation * value
-            end, truncation = done, None
+            end, truncation = seen.done, None
         else:
-            end = done * (1 - truncation)
-        return env_state, Rollout(observation, last, action, log_prob, reward, end, truncation)
-
-    def learn(
-        self,
-        tx: Any,
-        params: jax.Array,
-        opt_state: Tree,
-        normalizer: Tree,
-        data: Rollout,
-        key: jax.Array,
-        progress: jax.Array | float = 0.0,
-        reads: Collection[str] = (),
-    ) -> tuple[jax.Array, Tree, Tree]:
-        """Update observation statistics, then parameters over several epochs of minibatches.
-
-        Args:
-            tx: Any optax transformation with extra-args support; it gets the flat gradient, the
-                loss as ``value``, ``progress``, and what it ``reads``.
-            params: Flat parameters ``[P]``.
-            opt_state: Its state.
-            normalizer: Observation statistics.
-            data: From :meth:`collect`.
-            key: Random key.
-            progress: Share of training that is over.
-            reads: What else it is given; see ``LearnedOptimizer.reads``.
-
-        Returns:
-            Parameters, optimizer state, statistics.
-        """
-        if normalizer is not None:
-            normalizer = running_statistics.update(normalizer, data.observation)
-        key_noise, key = jax.random.split(key)
-        data = self._prepare(data, normalizer, key_noise)
-
-        policy_size = count_parameters(self.shapes.policy)
-
-        def loss(params: jax.Array, batch: Rollout) -> jax.Array:
-            return ppo_loss(self.unravel(params), batch, self.networks, self.settings)
-
-        def minibatch(carry: tuple, now: tuple) -> tuple[tuple, None]:
-            (params, opt_state), (chosen, given) = carry, now
-            batch = data.take(chosen)
-            value, gradient = jax.value_and_grad(loss)(params, batch)
-            gradient = clip_networks(gradient, policy_size, self.settings.max_grad_norm)
-            if "activations" in reads:
-                units = self.networks.activations(self.unravel(params), batch.observation)
-                given = given | {"activations": units}
-            updates, opt_state = tx.update(
-                gradient, opt_state, params, value=value, progress=progress, **given
-            )
-            return (params + updates, opt_state), None
-
-        def epoch(carry: tuple, now: tuple) -> tuple[tuple, None]:
-            key, given = now
-            order = jax.random.permutation(key, data.last_observation.shape[0])
-            chosen = order.reshape(self.settings.minibatches, -1)
-            return jax.lax.scan(minibatch, carry, (chosen, given))
-
-        epochs = jax.random.split(key, self.settings.epochs), self._given(reads, key)
-        (params, opt_state), _ = jax.lax.scan(epoch, (params, opt_state), epochs)
-        return params, opt_state, normalizer
-
-    def _prepare(self, data: Rollout, normalizer: Tree, key: jax.Array) -> Rollout:
-        """Return a rollout as the loss sees it."""
-        return data._replace(
-            observation=self.normalize(data.observation, normalizer),
-            last_observation=self.normalize(data.last_observation, normalizer),
-            # Drawn once for all epochs: for every minibatch it would be a fifth of the work.
-            noise=self.networks.distribution.noise(key, data.reward.shape),
-        )
-
-    def _given(self, reads: Collection[str], key: jax.Array) -> dict[str, jax.Array]:
-        """Return what an optimizer reads beside the batch, leaves ``[epochs, minibatches]``."""
-        shape = self.settings.epochs, self.settings.minibatches
-        given = {}
-        if "batch_progress" in reads:
-            share = jnp.arange(shape[0], dtype=jnp.float32) / max(shape[0] - 1, 1)
-            given["batch_progress"] = jnp.broadcast_to(share[:, None], shape)
-        if "key" in reads:
-            given["key"] = jax.random.split(noise_key(key), shape)
-        return given
+            end = seen.done * (1 - truncation)
+        last = seen.last_observation
+        return Rollout(seen.observation, last, seen.action, seen.log_prob, reward, end, truncation)
 
     def evaluate(
         self,
@@ -254,6 +211,7 @@ class PPO:
         key: jax.Array,
         episodes: int,
         random: jax.Array | None = None,
+        world: Tree = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Play episodes with the policy, one in each of ``episodes`` environments.
 
@@ -266,6 +224,7 @@ class PPO:
             episodes: How many.
             random: Bool scalar: act uniformly at random instead, in [-1, 1] where actions are
                 continuous; that is the zero of normalised scores, from the same compiled program.
+            world: What the agent's environments have in common, if it was drawn.
 
         Returns:
             Undiscounted returns, and lengths in actions, float32 ``[episodes]``.
@@ -282,4 +241,4 @@ class PPO:
                 return action
             return jnp.where(random, random_actions(self.env, key, episodes), action)
 
-        return play(self.env, act, key, episodes)
+        return play(self.env, act, key, episodes, world)

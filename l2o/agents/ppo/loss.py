@@ -14,6 +14,19 @@ from l2o.agents.ppo.networks import PPONetworks, PPOParams
 from l2o.config.ppo import PPOSettings
 
 
+class Transitions(NamedTuple):
+    """What happened in ``N`` unrolls of ``T`` steps, as the environments gave it."""
+
+    observation: jax.Array  # [T, N, O] float32
+    action: jax.Array  # [T, N] int32 or [T, N, A] float32, raw
+    log_prob: jax.Array  # [T, N] float32
+    reward: jax.Array  # [T, N] float32
+    done: jax.Array  # [T, N] float32, 1 where an episode ended
+    truncation: jax.Array  # [T, N] float32, 1 where the time limit alone ended it
+    last_observation: jax.Array  # [N, O] float32, after the last step
+    cut_off: jax.Array  # [N, O] float32, what the time limit cut off, if it did
+
+
 class Rollout(NamedTuple):
     """``N`` unrolls of ``T`` steps; ``O`` is the length of an observation."""
 

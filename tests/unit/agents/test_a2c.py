@@ -11,6 +11,8 @@ import l2o
 from l2o.agents.a2c import A2CHyperparameters, Batch, lambda_returns, sample_action
 from l2o.agents.networks import Convolution
 from l2o.agents.ppo.agent import PPO
+from l2o.agents.ppo.learning import learn
+from l2o.agents.ppo.lifetime import collect
 from l2o.agents.vectorize import on_tree, ravel, unravel_like
 from l2o.config.ppo import PPOSettings
 from l2o.environments.brax import make_env
@@ -273,7 +275,9 @@ class TestPPO:
         np.testing.assert_array_equal(classical.params[0], classical.params[1])
         assert not np.array_equal(classical.params[0], classical.params[2])
         for a, b in zip(
-            jax.tree.leaves(classical.env_state), jax.tree.leaves(learned.env_state), strict=True
+            jax.tree.leaves(classical.actor.env_state),
+            jax.tree.leaves(learned.actor.env_state),
+            strict=True,
         ):
             np.testing.assert_array_equal(a, b)
             np.testing.assert_array_equal(a[0], a[1])
@@ -287,7 +291,7 @@ class TestPPO:
         assert ((returns >= 1) & (returns <= LENGTH)).all()
         assert (np.asarray(measured["episodes"]) == 3).all()
         assert len(np.unique(np.asarray(state.params), axis=0)) == 3  # optimizer, rate or seed
-        count = state.normalizer.count
+        count = state.actor.normalizer.count
         seen = np.asarray(getattr(count, "lo", count))  # Brax counts in two words
         assert (seen == 3 * probe.lifetime.steps_per_update).all()
 
@@ -312,17 +316,15 @@ class TestPPO:
         agent, start = probe.lifetime.agent, probe.start["classical"]
         tx = optax.with_extra_args_support(optax.chain(optax.clip(1.0), optax.adamw(1e-3)))
         shapes = jax.eval_shape(
-            lambda params, normalizer, env_state, key: agent.learn(
+            lambda params, actor: learn(
+                agent,
                 tx,
                 params,
                 tx.init(params),
-                normalizer,
-                agent.collect(params, normalizer, env_state, key)[1],
-                key,
+                actor.normalizer,
+                collect(agent, params, actor)[1].data,
+                jax.random.key(0),
             ),
-            *(
-                jax.tree.map(lambda leaf: leaf[0], part)
-                for part in (start.params, start.normalizer, start.env_state, start.key)
-            ),
+            *(jax.tree.map(lambda leaf: leaf[0], part) for part in (start.params, start.actor)),
         )
         assert shapes[0].shape == start.params[0].shape

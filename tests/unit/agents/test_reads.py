@@ -12,6 +12,7 @@ from compiling import options
 import l2o
 from l2o.agents.a2c import A2C
 from l2o.agents.classifier import Classifier
+from l2o.agents.ppo.learning import learn
 from l2o.agents.ppo.networks import MLP
 from l2o.agents.vectorize import on_tree, ravel
 from l2o.config.ppo import PPOSettings
@@ -291,16 +292,16 @@ def test_every_minibatch_of_ppo_is_told_apart():
     agent = make_ppo("cartpole", SETTINGS)
 
     @jit
-    def learn(key):
+    def learned(key):
         params = agent.init_params(key)
         _, data = agent.collect(params, None, agent.init_envs(key), key)
         state = Told.init(params)
-        _, (_, seen), _ = agent.learn(
-            Told, params, state, None, data, jax.random.key(3), 0.5, EVERYTHING
+        _, (_, seen), _ = learn(
+            agent, Told, params, state, None, data, jax.random.key(3), 0.5, EVERYTHING
         )
         return params, data.observation, seen
 
-    params, observation, seen = learn(jax.random.key(0))
+    params, observation, seen = learned(jax.random.key(0))
     np.testing.assert_allclose(seen["batch_progress"], [0, 0, 0.5, 0.5, 1, 1])
     keys = jax.random.key_data(seen["key"])
     assert len(np.unique(keys, axis=0)) == 6
@@ -330,10 +331,8 @@ def ppo_after(optimizer, learning_rate):
 
 
 def ppo_update(program, values, state):
-    env_state, data, keys, key = ppo()._collect(
-        state.params, state.normalizer, state.env_state, state.key
-    )
-    state = state._replace(env_state=env_state, key=key)
+    actor, data, keys = ppo()._collect(state.params, state.actor)
+    state = state._replace(actor=actor)
     return LEARN(ppo(), program, values, state, data, keys)
 
 
@@ -435,7 +434,7 @@ def test_nothing_is_computed_for_optimizers_that_do_not_read_it(trace, monkeypat
     with pytest.raises(AssertionError, match="computed"):
         trace(Curious())
     monkeypatch.undo()
-    for module in ("agents.ppo.agent", "evaluation.toy", "meta.inner"):
+    for module in ("agents.ppo.learning", "evaluation.toy", "meta.inner"):
         monkeypatch.setattr(f"l2o.{module}.noise_key", refuse)
     trace(Optim4RLB())
     with pytest.raises(AssertionError, match="computed"):

@@ -23,6 +23,8 @@ from gymnax.environments import environment, spaces
 from places import ROOT
 
 from l2o.agents.ppo.agent import PPO
+from l2o.agents.ppo.learning import learn
+from l2o.agents.ppo.lifetime import begin, collect
 from l2o.agents.ppo.loss import Rollout, advantages_and_targets, clip_networks, ppo_loss
 from l2o.agents.ppo.networks import Categorical, TanhNormal, make_networks, orthogonal
 from l2o.agents.vectorize import count_parameters
@@ -72,7 +74,11 @@ def test_every_task_has_a_preset_that_fits_together():
 
 def test_the_documented_settings_are_those_in_use():
     text = (ROOT / "docs" / "tasks.md").read_text()
-    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
+    rows = [
+        line.split("|")[1:-1]
+        for line in text.partition("## MinAtar")[0].splitlines()
+        if line.startswith("| `")
+    ]
     assert {row[0].strip(" `") for row in rows} == set(BRAX_TASKS)
     for name, *numbers in rows:
         settings = preset(name.strip(" `"))
@@ -394,6 +400,9 @@ def test_gymnax_episodes_start_afresh():
     np.testing.assert_array_equal(np.asarray(seen.steps)[done > 0], 0)
 
 
+CONTINUOUS = {"mountaincar_continuous", "pendulum", "point_robot", "two_link_reacher"}
+
+
 @pytest.mark.parametrize("name", sorted(GYMNAX_TASKS))
 def test_every_gymnax_task_fits_an_agent(name):
     agent = make_ppo(name, preset(name))
@@ -403,9 +412,83 @@ def test_every_gymnax_task_fits_an_agent(name):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
-    assert data.observation.shape == (128, 64, agent.observation_size)
-    limit = gymnax.make(GYMNAX_TASKS[name])[1].max_steps_in_episode
+    assert data.reward.size == 128 * 64 and data.observation.shape[2] == agent.observation_size
+    assert agent.env.discrete == (name not in CONTINUOUS)
+    if name.startswith("ppo_gridworld_family"):
+        limit = agent.env.env.spec.horizon[1]
+    else:
+        limit = agent.env.env_params.max_steps_in_episode
     assert agent.settings.episode_length == limit
+
+
+@pytest.mark.parametrize("name", sorted(CONTINUOUS))
+def test_actions_are_scaled_to_the_bounds_of_the_environment(name):
+    agent = make_ppo(name, preset(name))
+    space = agent.env.env.action_space(agent.env.env_params)
+    low, high = (np.broadcast_to(x, space.shape) for x in (space.low, space.high))
+    state = agent.env.reset(jax.random.key_data(jax.random.split(jax.random.key(0), 3)))
+    inner, keys, _ = state.inner
+
+    @jax.jit
+    def both(share):
+        ours = agent.env.step(state, jnp.broadcast_to(share, (3, *space.shape)))
+        keys_now = jax.vmap(lambda key: jax.random.split(key, 3))(jax.random.wrap_key_data(keys))
+        action = jnp.broadcast_to(
+            low + (jnp.clip(share, -1, 1) + 1) / 2 * (high - low), (3, low.size)
+        )
+        theirs = jax.vmap(agent.env.env.step_env, (0, 0, 0, None))(
+            keys_now[:, 0], inner, action, agent.env.env_params
+        )
+        return ours.obs, ours.reward, theirs[0].reshape(3, -1), theirs[2]
+
+    for share in (-1.0, -0.25, 0.0, 0.5, 1.0, 3.0):
+        obs, reward, expected, gain = both(share)
+        np.testing.assert_allclose(obs, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(reward, gain, rtol=1e-5)
+    assert not np.array_equal(both(-1.0)[0], both(1.0)[0])
+
+
+def test_every_agent_of_a_family_has_a_world_that_stays():
+    agent = make_ppo("ppo_gridworld_family", preset("ppo_gridworld_family"))
+
+    @jax.jit
+    @jax.vmap
+    def live(key):
+        params, actor = begin(agent, key)
+        first, data = collect(agent, params, actor)
+        same, _ = begin(agent, key)
+        key = jax.random.key(7)
+        returns = agent.evaluate(params, None, key, 4, world=actor.world)[0]
+        return actor.world, first.env_state.inner[2], data.transitions, returns, same - params
+
+    world, after, seen, returns, difference = live(jax.random.split(jax.random.key(0), 5))
+    assert (np.asarray(difference) == 0).all() and np.isfinite(returns).all()
+    for leaf, later in zip(jax.tree.leaves(world), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(leaf, later)
+    assert len(np.unique(np.asarray(world.rewards), axis=0)) == 5
+    # Walls are the last map of an observation, the same in all steps of an agent.
+    maps = np.asarray(seen.observation).reshape(5, -1, 6, 8, 8)[:, :, -1]
+    for own, walls in zip(maps, np.asarray(world.walls)[:, 1:-1, 1:-1], strict=True):
+        np.testing.assert_array_equal(own, np.broadcast_to(walls, own.shape))
+    # Its own time limit, where no object ends an episode first.
+    ends = np.asarray(seen.done).sum((1, 2))
+    assert (ends[np.asarray(world.max_steps_in_episode) < 32] > 0).all()
+
+
+class Unbounded(gymnax.environments.classic_control.pendulum.Pendulum):
+    def action_space(self, params=None):
+        return gymnax.environments.spaces.Box(-np.inf, np.inf, (1,))
+
+
+class Pictures(Unbounded):
+    def action_space(self, params=None):
+        return gymnax.environments.spaces.Box(-1.0, 1.0, (2, 2))
+
+
+@pytest.mark.parametrize("kind", [Unbounded, Pictures])
+def test_other_actions_are_refused(kind):
+    with pytest.raises(ConfigError, match="discrete actions or a vector of bounded ones"):
+        GymnaxEnv(kind(), kind().default_params, 10)
 
 
 @pytest.mark.slow
@@ -421,7 +504,7 @@ def test_minatar_trains():
         _, data = agent.collect(params, None, agent.init_envs(key), key)
         loss = ppo_loss(agent.unravel(params), data, agent.networks, settings)
         tx = optax.with_extra_args_support(optax.adam(1e-3))
-        return loss, params, agent.learn(tx, params, tx.init(params), None, data, key)[0]
+        return loss, params, learn(agent, tx, params, tx.init(params), None, data, key)[0]
 
     loss, before, after = update(jax.random.key(0))
     assert np.isfinite(loss) and np.isfinite(after).all() and not np.array_equal(before, after)
@@ -487,6 +570,9 @@ class Probe(environment.Environment[ProbeState, ProbeParams]):
     def observation_space(self, params):
         return spaces.Box(-1, 1, (6,))
 
+    def action_space(self, params=None):
+        return spaces.Discrete(2)
+
 
 def probe_observation(kind, time, sign):
     """Return the sign where it matters, and the time where the value depends on it."""
@@ -510,7 +596,7 @@ class Trained:
                 params, opt_state, state = carry
                 keys = jax.random.split(key)
                 state, data = agent.collect(params, None, state, keys[0])
-                params, opt_state, _ = agent.learn(tx, params, opt_state, None, data, keys[1])
+                params, opt_state, _ = learn(agent, tx, params, opt_state, None, data, keys[1])
                 return (params, opt_state, state), data.reward
 
             keys = jax.random.split(key, 3)
