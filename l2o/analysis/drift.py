@@ -12,7 +12,8 @@ import pandas as pd
 
 from l2o.analysis.recorder import BINS, LOWEST, bin_of
 from l2o.choices import RESETS
-from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.loops.base import Shared
+from l2o.meta.loops.toy import ToyLoop
 from l2o.meta.objectives import OBJECTIVES
 from l2o.meta.population import Agents, make_schedule, phases
 from l2o.meta.tasks import TrainingTask
@@ -43,7 +44,7 @@ def record_populations(settings: Drift, run: Run) -> pd.DataFrame:
     agent = make_toy_agent(settings.task)
     task = TrainingTask(settings.task, agent, settings.learning_rate)
     objective = OBJECTIVES["agent_loss"]
-    loop = InnerLoop(optimizer, task, settings.environments, settings.unroll, objective)
+    loop = ToyLoop(optimizer, task, settings.unroll, objective, settings.environments)
     meta_params = optimizer.init_meta(key_for(0, "init_meta"))
     progress = run.progress(len(RESETS) * settings.seeds * settings.outer_steps)
     frames = []
@@ -56,7 +57,7 @@ def record_populations(settings: Drift, run: Run) -> pd.DataFrame:
 
 
 def _population(
-    loop: InnerLoop, meta_params: Any, settings: Drift, scheme: str, seed: int
+    loop: ToyLoop, meta_params: Any, settings: Drift, scheme: str, seed: int
 ) -> np.ndarray:
     """Train one population; return its histograms, ``[outer steps / every, BINS]``."""
     schedule = make_schedule(scheme, settings.reset_interval)
@@ -69,13 +70,13 @@ def _population(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _fresh(loop: InnerLoop, shared: Shared, keys: jax.Array, phase: jax.Array) -> Agents:
+def _fresh(loop: ToyLoop, shared: Shared, keys: jax.Array, phase: jax.Array) -> Agents:
     return loop.fresh(shared, keys, phase)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
-    loop: InnerLoop, rows: int, every: int, shared: Shared, agents: Agents, key: jax.Array
+    loop: ToyLoop, rows: int, every: int, shared: Shared, agents: Agents, key: jax.Array
 ) -> jax.Array:
     """Take outer steps as meta-training does, but for the meta-update."""
 

@@ -9,7 +9,7 @@ import optax
 
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
-from l2o.meta.inner import InnerLoop
+from l2o.meta.loops.toy import ToyLoop
 from l2o.meta.objectives import get_objective
 from l2o.meta.outer import MetaTrainer, Start
 from l2o.meta.tasks import TrainingTask
@@ -38,13 +38,13 @@ def build_trainer(recipe: Recipe, devices: int = 1) -> MetaTrainer:
     if estimator.slots(recipe.agents) % devices:
         raise ConfigError(f"{devices} devices cannot share {recipe.agents} agents equally.")
     loops = tuple(
-        InnerLoop(
+        ToyLoop(
             optimizer,
             _training_task(task, recipe),
-            recipe.environments,
             recipe.unroll,
             objective,
-            recipe.segment,
+            recipe.environments,
+            segment=recipe.segment,
         )
         for task in recipe.tasks
     )

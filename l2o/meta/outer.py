@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from l2o.meta.estimators.base import Estimate, Estimator
-from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.loops.base import InnerLoop, Shared
 from l2o.meta.population import Schedule, make_schedule, phases
 from l2o.optimizers.base import LearnedOptimizer
 
@@ -203,7 +203,7 @@ def _metrics(loop: InnerLoop, schedule: Schedule, seen: Estimate) -> dict[str, j
     """Return what is logged of one task's population, scalars; NaN where there is nothing."""
     statistics = seen.statistics
     total, episodes, age = (statistics[name] for name in ("total", "episodes", "age"))
-    bucket = jnp.floor(_AGE_BUCKETS * (age - 1) / (schedule.interval * loop.unroll))
+    bucket = jnp.floor(_AGE_BUCKETS * (age - 1) / (loop.lifetime(schedule) * loop.unroll))
     bucket = jnp.clip(bucket, 0, _AGE_BUCKETS - 1)
     metrics = {
         "return": total.sum() / jnp.maximum(episodes.sum(), 1.0),

@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from l2o.agents.a2c import ActorState
-from l2o.agents.vectorize import ravel
 from l2o.meta.tasks import TrainingTask
 
 Tree = Any
@@ -21,6 +19,7 @@ class Traits(NamedTuple):
     lifetime: jax.Array  # [N] float32, outer steps after which it ends, whatever the schedule says
     reward_scale: jax.Array  # [N] float32
     tensor_scale: jax.Array | None  # [N, tensors] float32: true parameters / those optimized
+    learning_rate: jax.Array | None  # [N] float32, multiplies the inner learning rate
 
 
 class Agents(NamedTuple):
@@ -28,7 +27,7 @@ class Agents(NamedTuple):
 
     params: jax.Array  # [N, P] float32, flat, as the optimizer sees them
     opt_state: Tree
-    actor: ActorState
+    actor: Tree  # environments, and what else acts
     age: jax.Array  # [N] int32, inner steps since the reset
     phase: jax.Array  # [N] int32, when in the reset interval it is reset; -1: never
     traits: Traits
@@ -68,31 +67,26 @@ def phases(scheme: str, number: int, interval: int) -> jax.Array:
     return jnp.full(number, 0 if scheme == "synchronous" else -1)
 
 
-def fresh_agents(
+def new_agents(
     task: TrainingTask,
     tx: optax.GradientTransformation,
-    keys: jax.Array,
+    begun: tuple[jax.Array, Tree],
     phase: jax.Array,
-    environments: int,
-    schedule: Schedule,
+    traits: Traits,
 ) -> Agents:
     """Return agents at the start of their lifetimes.
 
     Args:
         task: What they learn.
         tx: The optimizer; only its ``init`` is used.
-        keys: Random keys, ``[N]``.
+        begun: Flat parameters ``[N, P]``, and what acts.
         phase: From :func:`phases`.
-        environments: Environments of each agent.
-        schedule: See :class:`Schedule`.
+        traits: From :func:`draw_traits`.
     """
-    keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
-    params = jax.vmap(lambda key: ravel(task.agent.init_params(key)))(keys[:, 0])
-    actor = jax.vmap(lambda key: task.agent.init_actor(key, environments))(keys[:, 1])
-    traits = jax.vmap(lambda key: _draw_traits(task, key, schedule))(keys[:, 2])
+    params, actor = begun
     if traits.tensor_scale is not None:
         params = params / jax.vmap(lambda c: spread_scale(task, c))(traits.tensor_scale)
-    age = jnp.zeros(len(keys), jnp.int32)
+    age = jnp.zeros(len(params), jnp.int32)
     return Agents(params, jax.vmap(tx.init)(params), actor, age, phase, traits)
 
 
@@ -116,30 +110,41 @@ def spread_scale(task: TrainingTask, scale: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.full(leaf.size, scale[i]) for i, leaf in enumerate(leaves)])
 
 
-def _draw_traits(task: TrainingTask, key: jax.Array, schedule: Schedule) -> Traits:
+def draw_traits(task: TrainingTask, key: jax.Array, schedule: Schedule) -> Traits:
+    """Draw the traits of one agent."""
     tensors = len(jax.tree.leaves(task.agent.shapes))
     u = jax.random.uniform(key, (2 + tensors,))
     low, high = jnp.log(schedule.shortest), jnp.log(schedule.longest)
+    own = jax.random.uniform(jax.random.fold_in(key, 1))
     return Traits(
-        jnp.floor(jnp.exp(low + u[0] * (high - low)) + 1e-3),
+        jnp.floor(task.lifetime * jnp.exp(low + u[0] * (high - low)) + 1e-3),
         task.reward_scale * task.reward_range ** (2 * u[1] - 1),
         task.parameter_range ** (2 * u[2:] - 1) if task.parameter_range != 1 else None,
+        task.rate_range ** (2 * own - 1) if task.rate_range != 1 else None,
     )
 
 
-def due(agents: Agents, schedule: Schedule, step: jax.Array, unroll: int) -> jax.Array:
+def lifetime(task: TrainingTask, schedule: Schedule) -> jax.Array:
+    """Return the outer steps of a scheduled lifetime of a task, int32 scalar, at least 1."""
+    if task.lifetime == 1:
+        return schedule.interval
+    own = jnp.round(task.lifetime * schedule.interval).astype(jnp.int32)
+    return jnp.maximum(own, 1)
+
+
+def due(agents: Agents, interval: jax.Array, step: jax.Array, unroll: int) -> jax.Array:
     """Return which agents start a new lifetime at an outer step.
 
     Args:
         agents: The population.
-        schedule: See :class:`Schedule`.
+        interval: Outer steps of a lifetime, see :func:`lifetime`.
         step: Outer step, int32 scalar.
         unroll: Inner steps of an outer step.
 
     Returns:
         bool ``[N]``; never at step 0, where all agents are new.
     """
-    scheduled = (step % schedule.interval == agents.phase) & (step > 0)
+    scheduled = (agents.phase >= 0) & (step % interval == agents.phase % interval) & (step > 0)
     return scheduled | (agents.age >= agents.traits.lifetime * unroll)
 
 

@@ -1,8 +1,13 @@
 """What agents learn during meta-training."""
 
-import dataclasses
+from __future__ import annotations
 
-from l2o.agents.classifier import ToyAgent
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from l2o.agents.classifier import ToyAgent
+    from l2o.agents.ppo.agent import PPO  # imports Brax, slowly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +24,16 @@ class TrainingTask:
             between this and its inverse; 1 for none.
         parameter_range: Each lifetime's optimizer sees each tensor of parameters divided by such a
             factor, and its gradient multiplied by it (reparametrisation); 1 for none.
+        rate_range: Each lifetime's learning rate is multiplied by such a factor; 1 for none.
+        lifetime: Of a lifetime of the schedule, the share that one of this task lasts.
     """
 
     name: str
-    agent: ToyAgent
+    agent: ToyAgent | PPO
     learning_rate: float
     reward_scale: float = 1.0
     weight: float = 1.0
     reward_range: float = 1.0
     parameter_range: float = 1.0
+    rate_range: float = 1.0
+    lifetime: float = 1.0

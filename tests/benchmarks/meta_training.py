@@ -31,7 +31,7 @@ from l2o.agents.a2c import A2C
 from l2o.errors import ConfigError
 from l2o.meta.devices import use_devices
 from l2o.meta.estimators import make_estimator
-from l2o.meta.inner import InnerLoop
+from l2o.meta.loops.toy import ToyLoop
 from l2o.meta.objectives import get_objective
 from l2o.meta.outer import MetaTrainer, Start
 from l2o.meta.tasks import TrainingTask
@@ -110,13 +110,13 @@ def trainer(
     agent: A2C, agents: int, unroll: int, devices: int = 1, segment: int | None = None
 ) -> MetaTrainer:
     """Build the same outer step with this package."""
-    loop = InnerLoop(
+    loop = ToyLoop(
         make_optimizer("optim4rl_b"),
         TrainingTask(TASK, agent, RATE),
-        1,
         unroll,
         get_objective("actor", "truncated_gradient"),
-        segment,
+        1,
+        segment=segment,
     )
     estimator = make_estimator("truncated_gradient", "actor", "none")
     adam = optax.scale_by_adam()

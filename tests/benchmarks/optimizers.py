@@ -26,7 +26,7 @@ import optax
 from flax import linen as nn
 
 import l2o
-from l2o.meta.replay import replay_gradient
+from l2o.meta.loops.replay import replay_gradient
 from l2o.optimizers.classical import classical, list_classical
 
 Tree = Any

@@ -98,7 +98,22 @@ def ppo_loss(
     networks: PPONetworks,
     settings: PPOSettings,
 ) -> jax.Array:
-    """Return the loss of a minibatch: clipped surrogate, value error and entropy bonus.
+    """Return the loss of a minibatch, float32 scalar; see :func:`ppo_terms` for the arguments."""
+    terms = ppo_terms(params, rollout, networks, settings)
+    return (
+        settings.value_weight * terms["critic"]
+        + terms["actor"]
+        - settings.entropy_weight * terms["entropy"]
+    )
+
+
+def ppo_terms(
+    params: PPOParams,
+    rollout: Rollout,
+    networks: PPONetworks,
+    settings: PPOSettings,
+) -> dict[str, jax.Array]:
+    """Return the terms of the loss of a minibatch, float32 scalars.
 
     Args:
         params: Of both networks.
@@ -107,7 +122,8 @@ def ppo_loss(
         settings: Coefficients.
 
     Returns:
-        float32 scalar.
+        ``actor`` (the clipped surrogate, negative), ``critic`` (half the mean squared value error)
+        and ``entropy``.
     """
     logits = networks.logits(params, rollout.observation)
     values = networks.values(params, rollout.observation)
@@ -126,7 +142,7 @@ def ppo_loss(
     surrogate = jnp.mean(jnp.minimum(ratio * advantages, clipped * advantages))
     value_error = 0.5 * jnp.mean(jnp.square(targets - values))
     entropy = jnp.mean(distribution.entropy(logits, rollout.noise))
-    return settings.value_weight * value_error - surrogate - settings.entropy_weight * entropy
+    return {"actor": -surrogate, "critic": value_error, "entropy": entropy}
 
 
 def clip_networks(gradient: jax.Array, policy_size: int, largest: float | None) -> jax.Array:

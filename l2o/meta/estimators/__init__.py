@@ -20,5 +20,6 @@ def make_estimator(name: str, objective: str, shaping: str) -> Estimator:
     if name == "truncated_gradient":
         return TruncatedGradient()
     if name == "full_es":
-        return FullES(shaping, _LAST[objective])
+        assesses = objective == "evaluation_return"
+        return FullES(shaping, _LAST.get(objective, 0.0), assesses)
     return {"truncated_es": TruncatedES, "pes": PES}[name](shaping)

@@ -8,7 +8,7 @@ Tree = Any
 
 
 class Inner(Protocol):
-    """What is optimized in the inner loop; see :class:`l2o.meta.inner.InnerLoop`."""
+    """What is optimized in the inner loop; see :class:`l2o.meta.loops.base.InnerLoop`."""
 
     @property
     def keys(self) -> int:
@@ -26,8 +26,16 @@ class Inner(Protocol):
     def differentiate(self, shared: Any, agents: Tree, keys: jax.Array) -> tuple:
         """Train; return agents and an outcome with gradients."""
 
-    def measure(self, shared: Any, meta_params: Tree, agents: Tree, keys: jax.Array) -> tuple:
+    def measure(
+        self, shared: Any, meta_params: Tree, agents: Tree, keys: jax.Array, assess: bool = True
+    ) -> tuple:
         """Train with meta-parameters of each agent's own; return agents and an outcome."""
+
+    def assess(self, shared: Any, agents: Tree) -> jax.Array:
+        """Return the loss of evaluation episodes, ``[N]``."""
+
+    def lifetime(self, schedule: Any) -> jax.Array:
+        """Return the outer steps of a scheduled lifetime."""
 
 
 class Estimate(NamedTuple):

@@ -28,10 +28,12 @@ class FullES(Antithetic):
     Attributes:
         shaping: See :func:`l2o.meta.estimators.antithetic.shape`.
         last: Share of the lifetime, at its end, whose mean loss counts.
+        assesses: The loss is that of evaluation episodes after the lifetime instead.
     """
 
     shaping: str = "ranks"
     last: float = 0.1
+    assesses: bool = False
 
     def init(self, inner: Inner, shared: Any, key: jax.Array, phase: jax.Array) -> jax.Array:
         """Return what stands for the population: nothing is carried over."""
@@ -54,22 +56,27 @@ class FullES(Antithetic):
         self, inner: Inner, shared: Any, metas: Tree, agents: Tree, keys: jax.Array
     ) -> tuple[jax.Array, dict]:
         """Train whole lifetimes; return losses ``[n, 2]`` and statistics ``[n]``."""
-        blocks = shared.schedule.interval
+        blocks = inner.lifetime(shared.schedule)
         begin = jnp.floor((1 - self.last) * blocks).astype(jnp.int32)
 
         def train(agents: Tree, index: jax.Array) -> tuple:
             now = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, index), inner.keys))
-            return inner.measure(shared, metas, agents, twice(now(keys)))
+            return inner.measure(shared, metas, agents, twice(now(keys)), assess=False)
 
         def block(index: jax.Array, carry: tuple) -> tuple:
-            agents, total, sums = carry
+            agents, total, weight, sums = carry
             agents, outcome = train(agents, index)
-            total = total + jnp.where(index >= begin, outcome.loss, 0.0)
-            return agents, total, jax.tree.map(jnp.add, sums, outcome.statistics)
+            own = jnp.ones_like(weight) if outcome.weight is None else outcome.weight
+            counts = (index >= begin) & (own > 0)
+            total = total + jnp.where(counts, outcome.loss * own, 0.0)
+            weight = weight + jnp.where(counts, own, 0.0)
+            return agents, total, weight, jax.tree.map(jnp.add, sums, outcome.statistics)
 
         shapes = jax.eval_shape(train, agents, blocks)[1]
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-        _, total, sums = jax.lax.fori_loop(0, blocks, block, (agents, zeros.loss, zeros.statistics))
+        start = (agents, zeros.loss, jnp.zeros_like(zeros.loss), zeros.statistics)
+        agents, total, weight, sums = jax.lax.fori_loop(0, blocks, block, start)
+        losses = inner.assess(shared, agents) if self.assesses else total / weight
         episodes = {name: sums[name] for name in ("total", "episodes")}
         means = {name: value / blocks for name, value in sums.items() if name not in episodes}
-        return in_pairs(total / (blocks - begin)), first(in_pairs(means | episodes))
+        return in_pairs(losses), first(in_pairs(means | episodes))

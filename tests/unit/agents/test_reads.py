@@ -20,7 +20,8 @@ from l2o.evaluation.candidates import Program
 from l2o.evaluation.ppo import PPOLifetime
 from l2o.evaluation.toy import ToyLifetime
 from l2o.meta.estimators.base import split_keys
-from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.loops.base import Shared
+from l2o.meta.loops.toy import ToyLoop
 from l2o.meta.objectives import get_objective
 from l2o.meta.population import make_schedule, parameters, phases
 from l2o.meta.tasks import TrainingTask
@@ -356,7 +357,7 @@ def test_what_is_given_changes_nothing_else_with_ppo():
 
 def loop_of(optimizer, **changes):
     task = TrainingTask("catch", toy().agent, 0.01, **changes)
-    return InnerLoop(optimizer, task, 2, 2, get_objective("actor", "truncated_gradient"))
+    return ToyLoop(optimizer, task, 2, get_objective("actor", "truncated_gradient"), 2)
 
 
 def population(loop):
@@ -434,7 +435,7 @@ def test_nothing_is_computed_for_optimizers_that_do_not_read_it(trace, monkeypat
     with pytest.raises(AssertionError, match="computed"):
         trace(Curious())
     monkeypatch.undo()
-    for module in ("agents.ppo.learning", "evaluation.toy", "meta.inner"):
+    for module in ("agents.ppo.learning", "evaluation.toy", "meta.loops.toy"):
         monkeypatch.setattr(f"l2o.{module}.noise_key", refuse)
     trace(Optim4RLB())
     with pytest.raises(AssertionError, match="computed"):

@@ -16,7 +16,8 @@ from l2o.environments.families import SPECS, FamilySpec, GridworldFamily
 from l2o.environments.gridworld_base import MOVES, register
 from l2o.evaluation.candidates import Program
 from l2o.evaluation.toy import ToyLifetime
-from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.loops.base import Shared
+from l2o.meta.loops.toy import ToyLoop
 from l2o.meta.objectives import get_objective
 from l2o.meta.population import make_schedule
 from l2o.meta.tasks import TrainingTask
@@ -316,7 +317,7 @@ def test_agents_of_fixed_environments_carry_no_world():
 def test_each_meta_training_agent_has_its_own_world_per_lifetime():
     task = TrainingTask("family", make_a2c("gridworld_family"), 0.01)
     optimizer = make_optimizer("linear")
-    loop = InnerLoop(optimizer, task, 3, 2, get_objective("mean_return", "pes"))
+    loop = ToyLoop(optimizer, task, 2, get_objective("mean_return", "pes"), 3)
     meta_params = optimizer.init_meta(jax.random.key(0))
     shared = Shared(meta_params, jnp.float32(1), make_schedule("none", 4), jnp.int32(0))
     keys = jax.random.split(jax.random.key(1), 3 * 2 * loop.keys).reshape(2, 3, loop.keys)

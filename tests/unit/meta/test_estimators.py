@@ -11,7 +11,7 @@ import pytest
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
 from l2o.meta.estimators.antithetic import shape
-from l2o.meta.inner import Outcome
+from l2o.meta.loops.base import Outcome
 from l2o.meta.objectives import OBJECTIVES, get_objective
 
 DECAY, NOW, PAIRS = 0.9, 2.0, 64
@@ -55,7 +55,10 @@ class Leaky:
         after = agents | {"s": s, "age": agents["age"] + 1}
         return after, s - NOW * drive
 
-    def measure(self, shared, metas, agents, keys):
+    def lifetime(self, schedule):
+        return schedule.interval
+
+    def measure(self, shared, metas, agents, keys, assess=True):
         agents, loss = jax.vmap(self._train)(metas, agents)
         names = ("total", "episodes", "age", "agent_loss")
         return agents, Outcome(loss, {name: loss for name in names})

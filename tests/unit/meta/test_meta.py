@@ -14,18 +14,18 @@ from l2o.agents.vectorize import on_tree
 from l2o.cli import main
 from l2o.meta.estimators import make_estimator
 from l2o.meta.estimators.base import split_keys
-from l2o.meta.inner import InnerLoop, Shared
+from l2o.meta.loops.base import Shared
+from l2o.meta.loops.replay import recorded_gradient, replay_gradient
+from l2o.meta.loops.toy import ToyLoop, fresh_agents
 from l2o.meta.objectives import get_objective
 from l2o.meta.outer import MetaState, MetaTrainer, Start
 from l2o.meta.population import (
     due,
-    fresh_agents,
     make_schedule,
     parameters,
     phases,
     spread_scale,
 )
-from l2o.meta.replay import recorded_gradient, replay_gradient
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
 from l2o.tasks.registry import make_a2c
@@ -163,7 +163,7 @@ def make_trainer(optimizer="optim4rl_b", objective="actor", tasks=2, **changes) 
     optimizer = (OPTIMIZERS | READS_UNITS)[optimizer]()
     estimator = changes.pop("estimator", "truncated_gradient")
     loops = tuple(
-        InnerLoop(optimizer, task, 2, UNROLL, get_objective(objective, estimator))
+        ToyLoop(optimizer, task, UNROLL, get_objective(objective, estimator), 2)
         for task in training[:tasks]
     )
     settings = {"meta_optimizer": RECORD} | changes
@@ -204,7 +204,7 @@ def textbook_objective(meta, trainer: MetaTrainer, state: MetaState, key):
         fresh = jax.lax.stop_gradient(
             fresh_agents(task, tx, agent_keys[:, 0], agents.phase, 2, schedule)
         )
-        ages_out = due(agents, schedule, state.step, UNROLL)
+        ages_out = due(agents, schedule.interval, state.step, UNROLL)
 
         def lifetime(is_reset, new, old, rollout_keys, a2c=a2c, tx=tx, task=task, loop=loop):
             start = jax.tree.map(lambda a, b: jnp.where(is_reset, a, b), new, old)
@@ -288,7 +288,7 @@ class TestResets:
             agents = SimpleNamespace(
                 phase=phases(scheme, number, interval), age=jnp.asarray(ages), traits=traits
             )
-            where = np.asarray(due(agents, schedule, jnp.int32(step), 1))
+            where = np.asarray(due(agents, schedule.interval, jnp.int32(step), 1))
             ages = np.where(where, 0, ages) + 1
             yield ages, where
 
@@ -444,7 +444,7 @@ class TestTraits:
         np.testing.assert_array_equal(lifetime, np.floor(lifetime))
         assert np.median(lifetime) == pytest.approx(8, rel=0.4)
         aged = agents._replace(age=jnp.full(64, 8))
-        over = due(aged, make_schedule("random", 32), jnp.int32(5), 2)
+        over = due(aged, jnp.int32(32), jnp.int32(5), 2)
         np.testing.assert_array_equal(over, lifetime <= 4)
 
     def test_reparametrisation_changes_what_the_optimizer_sees_not_the_agent(self):

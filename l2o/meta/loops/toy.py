@@ -1,4 +1,4 @@
-"""The inner loop: agents of one task that train with a learned optimizer, K steps at a time."""
+"""The inner loop of A2C agents and classifiers."""
 
 import dataclasses
 import functools
@@ -10,50 +10,21 @@ import jax.numpy as jnp
 import optax
 
 from l2o.agents.a2c import Batch
-from l2o.agents.vectorize import on_tree, over_agents, ravel
-from l2o.meta.objectives import Objective
+from l2o.agents.vectorize import over_agents, ravel
+from l2o.meta.loops.base import InnerLoop, Outcome, Recorded, Shared
 from l2o.meta.population import (
     Agents,
     Schedule,
     Traits,
-    due,
-    fresh_agents,
+    draw_traits,
+    new_agents,
     parameters,
-    replace,
     true_tree,
 )
-from l2o.meta.replay import recorded_gradient, replay_gradient
 from l2o.meta.tasks import TrainingTask
-from l2o.optimizers.base import LearnedOptimizer
 from l2o.seeding import noise_key
 
 Tree = Any
-
-
-class Shared(NamedTuple):
-    """What all agents have in common in one outer step."""
-
-    meta_params: Tree
-    learning_rate_scale: jax.Array  # [] float32, multiplies every inner learning rate
-    schedule: Schedule
-    step: jax.Array  # [] int32
-
-
-class Outcome(NamedTuple):
-    """What an outer step measured of ``N`` agents."""
-
-    loss: jax.Array  # [N] float32, what is minimised
-    statistics: dict[str, jax.Array]  # [N] float32 each
-    gradient: Tree = None  # of the loss, leaves [N, ...]
-
-
-class Recorded(NamedTuple):
-    """One inner step of an agent, enough to replay its update."""
-
-    gradient: jax.Array  # [P] float32
-    value: jax.Array  # [] float32, agent loss
-    progress: jax.Array  # [] float32, share of the lifetime that is over
-    given: dict[str, Tree]  # what else the optimizer reads, see ``LearnedOptimizer.reads``
 
 
 class Measured(NamedTuple):
@@ -67,28 +38,16 @@ class Measured(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class InnerLoop:
-    """Trains a population on one task.
+class ToyLoop(InnerLoop):
+    """Trains a population of A2C agents or classifiers: an inner step is a rollout and an update.
 
-    Methods work on any number of agents, so that devices can share a population. Keys are
-    ``[N, unroll + 2]``: for a reset, for each inner step, and for the rollout after the last one.
+    Keys are for a reset, for each inner step, and for the rollout after the last one.
 
     Attributes:
-        optimizer: The learned optimizer.
-        task: What is learned.
         environments: Environments per agent.
-        unroll: Inner steps per outer step, ``K``.
-        objective: What is measured.
-        segment: Inner steps, a divisor of ``unroll``, whose optimizer states are in memory at a
-            time when differentiating, computed once more; ``None`` keeps those of all steps.
     """
 
-    optimizer: LearnedOptimizer
-    task: TrainingTask
     environments: int
-    unroll: int
-    objective: Objective
-    segment: int | None = None
 
     @property
     def keys(self) -> int:
@@ -99,16 +58,6 @@ class InnerLoop:
         """Return new agents."""
         tx = self._transform(shared.meta_params, shared)
         return fresh_agents(self.task, tx, keys, phase, self.environments, shared.schedule)
-
-    def ended(self, shared: Shared, agents: Agents) -> tuple[jax.Array, jax.Array]:
-        """Return whose lifetime is over, and which of them diverged, bool ``[N]``."""
-        broken = ~jnp.isfinite(agents.params).all(axis=1)
-        return due(agents, shared.schedule, shared.step, self.unroll) | broken, broken
-
-    def renew(self, shared: Shared, agents: Agents, where: jax.Array, keys: jax.Array) -> Agents:
-        """Replace some agents, bool ``[N]``, by new ones."""
-        make = functools.partial(self.fresh, shared, keys[:, 0], agents.phase)
-        return replace(agents, where, make)
 
     def train(self, shared: Shared, agents: Agents, keys: jax.Array) -> tuple[Agents, Recorded]:
         """Train for K steps; return the agents, and what each step saw, leaves ``[K, N, ...]``."""
@@ -122,32 +71,28 @@ class InnerLoop:
         keep = self.segment is None
         trained, (history, recorded, measured) = self._train(learn, shared, agents, keys, keep=keep)
         actor, batch, _ = self._rollout(trained, keys[:, -1])
-        update = functools.partial(self._update, shared)
-
-        def meta_gradient(state: tuple, end: Agents, batch: Batch, recorded: Any, along: Any):
-            loss, last = jax.value_and_grad(self._value)(end.params, end.traits, batch)
-            cotangents = last
-            if along is not None:
-                cotangents = jnp.concatenate([along[1:], last[None]]) / self.unroll
-            packed = (update, shared.meta_params, state, recorded, cotangents)
-            if keep:
-                return loss, recorded_gradient(*packed)
-            return loss, replay_gradient(*packed, self.segment)
-
         start = history if keep else (agents.opt_state, agents.params)
-        # What was recorded has the agents on its second axis, after the steps.
-        mapped = over_agents(meta_gradient, (int(keep), 0, 0, 1, 1), ahead=not keep)
-        loss, gradient = mapped(start, trained, batch, recorded, measured.cotangent)
+        end = trained._replace(opt_state=None, actor=None)
+
+        def value(params: jax.Array, agent: Agents, batch: Batch) -> jax.Array:
+            return self._value(params, agent.traits, batch)
+
+        loss, gradient = self._meta_gradients(
+            shared, start, end, recorded, measured.cotangent, value, batch
+        )
         statistics = self._statistics(trained, measured)
         return trained._replace(actor=actor), Outcome(loss, statistics, gradient)
 
-    def measure(self, shared: Shared, meta_params: Tree, agents: Agents, keys: jax.Array) -> tuple:
-        """Train for K steps, each agent with its own meta-parameters ``[N, ...]``.
-
-        Returns:
-            The agents, and an outcome without meta-gradients; its loss is NaN of agents that
-            diverged.
-        """
+    def measure(
+        self,
+        shared: Shared,
+        meta_params: Tree,
+        agents: Agents,
+        keys: jax.Array,
+        assess: bool = True,
+    ) -> tuple[Agents, Outcome]:
+        """Train for K steps, each agent with its own meta-parameters; there are no evaluations."""
+        del assess
 
         def learn(meta_params: Tree, *agent: Any) -> tuple:
             return self._learn(meta_params, shared, *agent)
@@ -189,8 +134,7 @@ class InnerLoop:
 
         def inner_step(agents: Agents, keys: jax.Array) -> tuple[Agents, tuple]:
             actor, batch, returns = self._rollout(agents, keys)
-            span = (shared.schedule.interval * self.unroll).astype(jnp.float32)
-            progress = jnp.minimum(agents.age / span, 1.0)
+            progress = self._progress(shared, agents)
             given = {}
             if "key" in self.optimizer.reads:
                 given["key"] = jax.vmap(noise_key)(keys)
@@ -230,28 +174,13 @@ class InnerLoop:
             units = self.task.agent.activations(true_tree(tree, traits), batch)
             given = given | {"activations": units}
         recorded = Recorded(ravel(gradient), value, progress, given)
-        opt_state, params = self._update(shared, meta_params, (opt_state, params), recorded)
+        opt_state, params = self._update(shared, meta_params, traits, (opt_state, params), recorded)
         cotangent = None
         if self.objective.over == "unroll" and self.objective.term == "actor":
             cotangent = ravel(jax.grad(lambda tree: loss(tree)[1]["actor"])(tree))
         elif self.objective.over == "unroll" and self.objective.term == "agent_loss":
             cotangent = recorded.gradient
         return params, opt_state, recorded, cotangent
-
-    def _update(self, shared: Shared, meta_params: Tree, state: tuple, step: Recorded) -> tuple:
-        """Let the optimizer take one step: ``(opt_state, params)`` before and after."""
-        opt_state, params = state
-        tx = self._transform(meta_params, shared)
-        told = {"value": step.value, "progress": step.progress, **step.given}
-        updates, opt_state = tx.update(step.gradient, opt_state, params, **told)
-        return opt_state, optax.apply_updates(params, updates)
-
-    def _transform(
-        self, meta_params: Tree, shared: Shared
-    ) -> optax.GradientTransformationExtraArgs:
-        rate = self.task.learning_rate * shared.learning_rate_scale
-        tx = self.optimizer.transform(meta_params, learning_rate=rate)
-        return tx if self.optimizer.coordinate_wise else on_tree(tx, self.task.agent.unravel)
 
     def _rollout(self, agents: Agents, keys: jax.Array) -> tuple:
         """Let every agent act: actors, batches and finished episodes, leading axis ``N``."""
@@ -280,3 +209,28 @@ class InnerLoop:
 def _reward(batch: Batch) -> jax.Array:
     """Return the sum of rewards, mean over environments, of batches ``[N, T, E]``."""
     return jnp.mean(jnp.sum(batch.reward, axis=1), axis=-1)
+
+
+def fresh_agents(
+    task: TrainingTask,
+    tx: optax.GradientTransformation,
+    keys: jax.Array,
+    phase: jax.Array,
+    environments: int,
+    schedule: Schedule,
+) -> Agents:
+    """Return agents at the start of their lifetimes.
+
+    Args:
+        task: What they learn.
+        tx: The optimizer; only its ``init`` is used.
+        keys: Random keys, ``[N]``.
+        phase: See :func:`l2o.meta.population.phases`.
+        environments: Environments of each agent.
+        schedule: See :class:`l2o.meta.population.Schedule`.
+    """
+    keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+    params = jax.vmap(lambda key: ravel(task.agent.init_params(key)))(keys[:, 0])
+    actor = jax.vmap(lambda key: task.agent.init_actor(key, environments))(keys[:, 1])
+    traits = jax.vmap(lambda key: draw_traits(task, key, schedule))(keys[:, 2])
+    return new_agents(task, tx, (params, actor), phase, traits)

@@ -1,0 +1,1 @@
+"""Inner loops: how the agents of a population are trained, by the kind of agent."""
