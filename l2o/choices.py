@@ -12,12 +12,12 @@ TORSOS = ("D32", "D256", "C16-D32")
 RESETS = ("staggered", "synchronous", "random", "none")
 """When agents of a population are reset; staggered is pipeline training."""
 _DIFFERENTIABLE = ("agent_loss", "actor", "mean_agent_loss", "mean_actor")
-_OF_ROLLOUTS = ("return", "mean_return", "agent_loss", "mean_agent_loss")
+_OF_UNROLLS = ("return", "mean_return", "agent_loss", "mean_agent_loss", "evaluation_return")
 ESTIMATOR_OBJECTIVES = {
     "truncated_gradient": _DIFFERENTIABLE,
-    "truncated_es": _OF_ROLLOUTS,
-    "pes": _OF_ROLLOUTS,
-    "full_es": ("final_return", "late_return", "lifetime_return"),
+    "truncated_es": _OF_UNROLLS,
+    "pes": _OF_UNROLLS,
+    "full_es": ("final_return", "late_return", "lifetime_return", "evaluation_return"),
 }
 """Of estimators of the meta-gradient, the objectives that each can use.
 
@@ -35,8 +35,13 @@ OBJECTIVES = (
     "final_return",
     "late_return",
     "lifetime_return",
+    "evaluation_return",
 )
 """What meta-training minimises or, as a return, maximises."""
+TOY_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "evaluation_return")
+"""Of those, what populations of A2C agents and classifiers can do: they are not evaluated."""
+PPO_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "mean_return")
+"""What PPO agents can do: episodes do not end with an inner step."""
 SHAPINGS = ("none", "standardise", "ranks")
 """How evolution strategies normalise a task's losses."""
 

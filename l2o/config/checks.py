@@ -15,6 +15,8 @@ from l2o.choices import (
     ESTIMATOR_OBJECTIVES,
     GYMNAX_TASKS,
     LEARNED_OPTIMIZERS,
+    PPO_OBJECTIVES,
+    TOY_OBJECTIVES,
     TOY_TASKS,
 )
 from l2o.config.presets import resolve
@@ -23,7 +25,7 @@ from l2o.errors import unknown_name, unusable
 if TYPE_CHECKING:
     from l2o.config.models import Config
     from l2o.config.ppo import PPOBudget
-    from l2o.config.recipe import Recipe
+    from l2o.config.recipe import MetaTask, Recipe
 
 _PPO_TASKS = (*BRAX_BACKENDS, *GYMNAX_TASKS)
 
@@ -44,18 +46,59 @@ def check_torso(where: str, task: str, torso: str | None) -> None:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Check the names of a recipe, and that its estimator can use its objective."""
+    """Check the names of a recipe, and that its estimator and tasks can use its objective."""
     name = recipe.optimizer.get("name")
     if name is None:
         raise ValueError("optimizer needs a name")
     check_name("optimizer", "learned optimizer", [name], LEARNED_OPTIMIZERS)
-    check_name("tasks", "toy task", (task.task for task in recipe.tasks), TOY_TASKS)
-    for task in recipe.tasks:
-        check_torso("tasks", task.task, task.torso)
+    check_name("tasks", "task", (task.task for task in recipe.tasks), (*TOY_TASKS, *_PPO_TASKS))
     allowed = ESTIMATOR_OBJECTIVES[recipe.estimator]
     if recipe.objective not in allowed:
         estimator = f"estimator '{recipe.estimator}'"
         raise ValueError(_without_stop(unusable("objective", recipe.objective, estimator, allowed)))
+    for task in recipe.tasks:
+        (_check_toy_task if task.task in TOY_TASKS else _check_ppo_task)(recipe, task)
+
+
+def _check_toy_task(recipe: Recipe, task: MetaTask) -> None:
+    """Check that a recipe can train the A2C agents or classifiers of a task."""
+    check_torso("tasks", task.task, task.torso)
+    if settings := task.ppo.replacements():
+        raise ValueError(
+            f"tasks: '{task.label}' is not learned by PPO; remove ppo ({', '.join(settings)})"
+        )
+    _check_objective(recipe, task, TOY_OBJECTIVES)
+    _check_segment(recipe, task, recipe.unroll)
+
+
+def _check_ppo_task(recipe: Recipe, task: MetaTask) -> None:
+    """Check that a recipe can train the PPO agents of a task."""
+    if task.torso is not None:
+        raise ValueError(
+            f"tasks: '{task.label}' is learned by PPO; its networks are ppo.policy_layers and "
+            f"ppo.value_layers, not torso"
+        )
+    check_backend("tasks", task.task, recipe.backend)
+    if problem := recipe.settings(task).problem():
+        raise ValueError(f"tasks: with task '{task.label}' {problem}")
+    _check_objective(recipe, task, PPO_OBJECTIVES)
+    _check_segment(recipe, task, recipe.unroll * recipe.updates(task))
+
+
+def _check_objective(recipe: Recipe, task: MetaTask, possible: tuple[str, ...]) -> None:
+    """Refuse an objective that the agents of a task do not have."""
+    if recipe.objective not in possible:
+        allowed = [name for name in ESTIMATOR_OBJECTIVES[recipe.estimator] if name in possible]
+        error = unusable("objective", recipe.objective, f"the agents of '{task.label}'", allowed)
+        raise ValueError(f"tasks: {_without_stop(error)}")
+
+
+def _check_segment(recipe: Recipe, task: MetaTask, updates: int) -> None:
+    """Refuse a segment that does not divide the updates of an outer step."""
+    if recipe.segment is not None and updates % recipe.segment:
+        raise ValueError(
+            f"segment must divide the {updates} updates of an outer step on '{task.label}'"
+        )
 
 
 def check_names(config: Config) -> None:
@@ -102,7 +145,18 @@ def check_settings(where: str, task: str, budget: PPOBudget) -> None:
 
 def check_sets(config: Config) -> None:
     """Check that training, validation and test tasks are disjoint, and toy tasks have budgets."""
-    training = {task.task for recipe in config.recipes.values() for task in recipe.tasks}
+    recipes = config.recipes
+    training = {
+        task.task for recipe in recipes.values() if not recipe.control for task in recipe.tasks
+    }
+    for where, name in [("select.recipe", config.select.recipe)] + [
+        ("transfer.recipes", name) for name in config.transfer.recipes
+    ]:
+        if recipes[name].control:
+            raise ValueError(
+                f"{where}: '{name}' is a control (recipes.{name}.control), and no claim may "
+                f"count it; compare it in an ablation"
+            )
     validation = set(config.select.tasks)
     compared = {task for ablation in config.ablations.values() for task in ablation.tasks}
     # But for the supervised ones, on which optimizers may be trained.
@@ -113,7 +167,7 @@ def check_sets(config: Config) -> None:
     _disjoint("meta-training set", training, "test tasks (transfer.tasks)", test)
     _disjoint("transfer.tuning_tasks", set(config.transfer.tuning_tasks), "test tasks", test)
     recorded = {source.task for source in config.analysis.sources.values()}
-    needed = training | validation | ((compared | recorded) & set(TOY_TASKS))
+    needed = (training | validation | compared | recorded) & set(TOY_TASKS)
     if missing := sorted(needed - set(config.toy_tasks)):
         raise ValueError(f"toy_tasks lacks the budget of {', '.join(missing)}")
 

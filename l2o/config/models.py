@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from l2o.choices import CLASSICAL_OPTIMIZERS, TRIALS
+from l2o.choices import CLASSICAL_OPTIMIZERS, TOY_TASKS, TRIALS
 from l2o.config.analysis import Analysis, GradientSource
 from l2o.config.base import Model, Name, Positive, PositiveFloat, field
 from l2o.config.budgets import Pretrained, ToyBudget
@@ -197,8 +197,9 @@ class Config(Model):
 
     @property
     def toy_evaluation_tasks(self) -> list[str]:
-        """Meta-training tasks of the selected recipe, then validation tasks."""
-        return [*self.training_tasks, *self.select.tasks]
+        """Toy tasks among those of the selected recipe's meta-training, then validation tasks."""
+        training = [task for task in self.training_tasks if task in TOY_TASKS]
+        return [*training, *self.select.tasks]
 
     def role(self, task: str) -> str:
         """Return what a task is for, one of ``ROLES``."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from l2o.choices import ESTIMATORS, OBJECTIVES, RESETS, SHAPINGS
+from l2o.choices import BACKENDS, ESTIMATORS, OBJECTIVES, RESETS, SHAPINGS, TOY_TASKS
 from l2o.config.base import (
     AtLeastOne,
     Fraction,
@@ -16,17 +16,23 @@ from l2o.config.base import (
     field,
 )
 from l2o.config.checks import check_recipe
+from l2o.config.ppo import PPOBudget, PPOSettings
+from l2o.config.presets import resolve
 
 
 class MetaTask(Model):
     """A task in a recipe's meta-training set."""
 
-    task: Name = field("Toy task.")
+    task: Name = field("Toy task, or one that PPO learns.")
     name: Name | None = field("Its name in metrics, if the task is there more than once.", None)
     torso: Torso | None = field("Network torso; none for the published one.", None)
     learning_rate: PositiveFloat = field("Inner learning rate.", 3e-3)
     reward_scale: PositiveFloat = field("Multiplies the rewards.", 1.0)
     weight: PositiveFloat = field("Of its meta-gradient in the mean over tasks.", 1.0)
+    lifetime: Fraction = field("Of a scheduled lifetime, the share that one here lasts.", 1.0)
+    ppo: PPOBudget = field(
+        "Replaces settings of its PPO agents, after the recipe's `ppo`.", PPOBudget()
+    )
 
     @property
     def label(self) -> str:
@@ -41,8 +47,11 @@ class Recipe(Model):
     tasks: list[MetaTask] = field("Meta-training set.", min_length=1)
     estimator: Literal[*ESTIMATORS] = field("How the meta-gradient is made.", "truncated_gradient")
     agents: Positive = field("Agents per task; evolution strategies train them in pairs.")
-    environments: Positive = field("Environments per agent.")
-    unroll: Positive = field("Inner steps per outer step, K; with full_es per block.")
+    environments: Positive = field("Environments per A2C agent; PPO's are among its settings.")
+    unroll: Positive = field(
+        "Inner steps per outer step, K; with full_es per block. One is an update of A2C, or an "
+        "iteration of PPO with all its updates."
+    )
     outer_steps: Positive = field("Outer steps; with full_es each is a lifetime.")
     resets: Literal[*RESETS] = field(
         "Pipeline training (staggered), all agents at once, lifetimes drawn at random, or never."
@@ -51,7 +60,7 @@ class Recipe(Model):
     objective: Literal[*OBJECTIVES] = field(
         "Meta-loss: the agent loss or its actor term, on the next rollout or the mean over the "
         "unroll; evolution strategies: a return, on the same, or (full_es) on the last tenth or "
-        "half of a lifetime or all of it."
+        "half of a lifetime or all of it; of PPO agents also that of evaluation episodes."
     )
     meta_learning_rate: PositiveFloat = field("Learning rate of Adam on the meta-parameters.")
     meta_b1: Annotated[float, pydantic.Field(ge=0, lt=1)] = field("Momentum of that Adam.", 0.9)
@@ -73,8 +82,15 @@ class Recipe(Model):
     parameter_range: AtLeastOne = field(
         "Each lifetime's tensors are reparametrised by such factors.", 1.0
     )
+    rate_range: AtLeastOne = field("Each lifetime's learning rate is scaled by a factor.", 1.0)
+    ppo: PPOBudget = field("Replaces settings of all PPO agents.", PPOBudget())
+    backend: Literal[*BACKENDS] = field("Brax's physics.", "spring")
+    evaluation_episodes: Positive = field("Episodes of objective evaluation_return.", 16)
+    control: bool = field(
+        "Meta-trained on test tasks on purpose: never the champion, and no claim counts it.", False
+    )
     segment: Positive | None = field(
-        "Inner steps kept in memory at a time, a divisor of unroll; none for all.", None
+        "Updates kept in memory at a time, a divisor of those of an outer step; none for all.", None
     )
     interior: bool = field("Leave the gridworld's wall border out of observations.", True)
     timeout_terminates: bool = field("Treat time-outs as terminations, as published.", True)
@@ -99,6 +115,26 @@ class Recipe(Model):
             raise ValueError(f"tasks names a task twice: {', '.join(sorted(names))}")
         if self.estimator != "truncated_gradient" and self.agents % 2:
             raise ValueError(f"estimator {self.estimator} needs an even number of agents")
-        if self.segment is not None and self.unroll % self.segment:
-            raise ValueError("segment must divide unroll")
         return self
+
+    def settings(self, task: MetaTask) -> PPOSettings:
+        """Return the settings of a task that PPO learns.
+
+        Raises:
+            L2OError: PPO learns no task of that name.
+        """
+        over = self.ppo.replacements() | task.ppo.replacements()
+        return resolve(task.task, PPOBudget(**over))
+
+    def updates(self, task: MetaTask) -> int:
+        """Return the updates of an agent in an inner step."""
+        if task.task in TOY_TASKS:
+            return 1
+        settings = self.settings(task)
+        return settings.epochs * settings.minibatches
+
+    def env_steps(self, task: MetaTask) -> int:
+        """Return the environment steps of an agent in an inner step; A2C's per rollout step."""
+        if task.task in TOY_TASKS:
+            return self.environments
+        return self.settings(task).steps_per_update

@@ -60,9 +60,13 @@ class PPOLifetime:
         state = self._init_agents(keys, updates)
         return state._replace(opt_state=self._init_optimizer(program, values, state.params))
 
-    @functools.partial(jax.jit, static_argnums=0, compiler_options=RUN_ONCE)
+    @functools.partial(jax.jit, static_argnums=0)
     def _init_agents(self, keys: jax.Array, updates: jax.Array | int) -> PPOState:
-        """Return agents without an optimizer: a reset of the physics takes seconds to compile."""
+        """Return agents without an optimizer: a reset of the physics takes seconds to compile.
+
+        Optimized like a program that runs often: equal keys are to give equal agents, to the last
+        bit, in meta-training too.
+        """
 
         def one(key: jax.Array) -> PPOState:
             params, actor = begin(self.agent, key)

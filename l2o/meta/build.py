@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import optax
 
+from l2o.choices import TOY_TASKS
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
 from l2o.meta.loops.toy import ToyLoop
@@ -18,6 +19,9 @@ from l2o.tasks.registry import make_toy_agent
 
 if TYPE_CHECKING:
     from l2o.config.recipe import MetaTask, Recipe
+    from l2o.meta.loops.base import InnerLoop
+    from l2o.meta.objectives import Objective
+    from l2o.optimizers.base import LearnedOptimizer
 
 
 def build_trainer(recipe: Recipe, devices: int = 1) -> MetaTrainer:
@@ -37,17 +41,7 @@ def build_trainer(recipe: Recipe, devices: int = 1) -> MetaTrainer:
     estimator = make_estimator(recipe.estimator, recipe.objective, recipe.shaping)
     if estimator.slots(recipe.agents) % devices:
         raise ConfigError(f"{devices} devices cannot share {recipe.agents} agents equally.")
-    loops = tuple(
-        ToyLoop(
-            optimizer,
-            _training_task(task, recipe),
-            recipe.unroll,
-            objective,
-            recipe.environments,
-            segment=recipe.segment,
-        )
-        for task in recipe.tasks
-    )
+    loops = tuple(_inner_loop(task, recipe, optimizer, objective) for task in recipe.tasks)
     return MetaTrainer(
         optimizer,
         loops,
@@ -80,13 +74,31 @@ def _data() -> set[str]:
     return {field.name for field in dataclasses.fields(Start)}
 
 
-def _training_task(task: MetaTask, recipe: Recipe) -> TrainingTask:
-    return TrainingTask(
+def _inner_loop(
+    task: MetaTask, recipe: Recipe, optimizer: LearnedOptimizer, objective: Objective
+) -> InnerLoop:
+    """Return how the agents of a task are trained."""
+    is_toy = task.task in TOY_TASKS
+    if is_toy:
+        agent = make_toy_agent(task.task, task.torso, recipe.interior, recipe.timeout_terminates)
+    else:
+        from l2o.tasks.ppo_tasks import make_ppo  # imports Brax, slowly
+
+        agent = make_ppo(task.task, recipe.settings(task), recipe.backend)
+    own = TrainingTask(
         task.label,
-        make_toy_agent(task.task, task.torso, recipe.interior, recipe.timeout_terminates),
+        agent,
         task.learning_rate,
         task.reward_scale,
         task.weight,
         recipe.reward_range,
         recipe.parameter_range,
+        recipe.rate_range,
+        task.lifetime,
     )
+    common = (optimizer, own, recipe.unroll, objective)
+    if is_toy:
+        return ToyLoop(*common, recipe.environments, segment=recipe.segment)
+    from l2o.meta.loops.ppo import PPOLoop
+
+    return PPOLoop(*common, recipe.evaluation_episodes, segment=recipe.segment)

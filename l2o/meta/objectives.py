@@ -13,8 +13,10 @@ class Objective(NamedTuple):
         term: ``"agent_loss"``, its ``"actor"`` term alone, or ``"return"``, the sum of rewards of
             a rollout, mean over environments.
         over: The rollouts that it is measured on: the ``"next"`` one, after the last inner step;
-            all that follow an inner step (``"unroll"``); or those that the agents learn from
-            (``"during"``).
+            all that follow an inner step (``"unroll"``); those that the agents learn from
+            (``"during"``); or episodes of ``"evaluation"``.
+
+    The return of PPO agents is that of the episodes that finished while they learned.
     """
 
     term: str
@@ -31,6 +33,7 @@ OBJECTIVES = {
     "final_return": Objective("return", "during"),
     "late_return": Objective("return", "during"),
     "lifetime_return": Objective("return", "during"),
+    "evaluation_return": Objective("return", "evaluation"),
 }
 
 

@@ -77,7 +77,8 @@ def work(config: Config, recipe: str, seed: str | int = 0) -> Work:
     del seed
     own = config.get_recipe(recipe)
     steps = own.outer_steps * (own.reset_interval if own.estimator == "full_es" else 1)
-    return Work(steps, steps * len(own.tasks) * own.agents * own.environments * own.unroll)
+    per_agent = sum(own.env_steps(task) for task in own.tasks)
+    return Work(steps, steps * own.agents * own.unroll * per_agent)
 
 
 def programs(settings: Settings, devices: int = 1, **places: object) -> Iterator[Lowered]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LIMIT_VARIABLE = "L2O_REHEARSAL_SECONDS"
 """Environment variable: seconds after which a job at its own sizes is given up."""
+SLOW = "took more than"
+"""What the problem of a job begins with that was given up for its time, not for its memory."""
 _LIMIT = 120.0
 _RESERVE = 0.08
 """Share of the machine's memory: when less is left, a job that has a large part is given up."""
@@ -84,7 +86,7 @@ class Child:
         try:
             while (code := process.poll()) is None:
                 if limit is not None and time.monotonic() - began > limit:
-                    self.problem = f"took more than {limit:.3g} s"
+                    self.problem = f"{SLOW} {limit:.3g} s"
                 elif _takes_too_much(process.pid):
                     self.problem = "took the memory of this machine"
                 if self.problem:

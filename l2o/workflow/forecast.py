@@ -18,6 +18,7 @@ from l2o.jobs.progress import format_seconds
 from l2o.pipeline import jobs
 from l2o.pipeline.contract import Job, job
 from l2o.pipeline.work import Work
+from l2o.workflow.child import SLOW
 from l2o.workflow.registry import get_stage, word_of
 from l2o.workflow.rehearse import FOUND, name_of, seconds_at_work
 
@@ -34,7 +35,8 @@ COLUMNS = {
     "measured_s": "Mean seconds of the runs that are there.",
     "hours": "Predicted hours of all runs.",
     "place": "Slurm's partition, or this machine.",
-    "note": "What did not fit, and what to set to make it fit.",
+    "fits": "Whether it fits the memory of that place.",
+    "note": "What was in the way, and what to set to make it fit.",
 }
 """Columns of the table."""
 
@@ -101,6 +103,7 @@ def _row(
         "measured_s": measured,
         "hours": (runs * seconds + found["compile_s"]) / 3600,
         "place": found["place"],
+        "fits": found["problem"] is None or found["problem"].startswith(SLOW),
         "note": _note(found, seconds),
     }
 
@@ -187,7 +190,7 @@ def totals(table: pd.DataFrame) -> str:
     for place, rows in table.groupby("place"):
         known = rows[rows["hours"].notna()]
         line = f"{place}: {known['hours'].sum():.2f} hours for {known['runs'].sum()} jobs"
-        if problems := rows.loc[rows["note"] != "", "runs"].sum():
-            line += f", of which {problems} do not fit this place"
+        if misfits := rows.loc[~rows["fits"], "runs"].sum():
+            line += f", of which {misfits} do not fit this place"
         lines.append(line)
     return "\n".join(lines)

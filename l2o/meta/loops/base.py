@@ -128,8 +128,9 @@ class InnerLoop(abc.ABC):
 
     def _progress(self, shared: Shared, agents: Agents) -> jax.Array:
         """Return the share of each lifetime that is over, ``[N]``."""
-        span = (self.lifetime(shared.schedule) * self.unroll).astype(jnp.float32)
-        return jnp.minimum(agents.age / span, 1.0)
+        span = jnp.full_like(agents.age, self.lifetime(shared.schedule) * self.unroll)
+        # Else XLA multiplies by the inverse of what is the same for all: not what evaluation does.
+        return jnp.minimum(agents.age / jax.lax.optimization_barrier(span), 1.0)
 
     def _update(
         self, shared: Shared, meta_params: Tree, traits: Traits, state: tuple, step: Recorded

@@ -58,6 +58,16 @@ def test_the_readme_lists_every_key():
     assert text.endswith("\n\n" + config_keys.describe())
 
 
+def test_a_control_may_be_meta_trained_on_test_tasks():
+    own = {"tasks": [{"task": "inverted_double_pendulum"}], "control": True}
+    resolved = build(recipes={"itself": own})
+    assert resolved.recipes["itself"].tasks[0].task in resolved.transfer.tasks
+    own = {"tasks": [{"task": "cartpole"}, {"task": "small_dense_short"}]}
+    resolved = build(recipes={"optim4rl_b": own}, select={"recipe": "optim4rl_b"})
+    assert resolved.toy_evaluation_tasks == ["small_dense_short", "catch"]
+    assert resolved.role("cartpole") == "training"
+
+
 def test_scales_grow():
     smoke, quick, paper = map(build, SCALES)
     for small, large in ((smoke, quick), (quick, paper)):
@@ -164,9 +174,54 @@ def test_recipe_of_its_own(tmp_path):
         (
             "recipe.tasks",
             [{"task": "cach"}],
-            "tasks: unknown toy task 'cach'. Did you mean 'catch'",
+            "tasks: unknown task 'cach'. Did you mean 'catch'",
         ),
-        ("recipe.tasks", [{"task": "ant"}], "tasks: unknown toy task 'ant'"),
+        ("recipe.tasks", [{"task": "ants"}], "tasks: unknown task 'ants'. Did you mean 'ant'"),
+        (
+            "recipes.linear.tasks",
+            [{"task": "inverted_double_pendulum"}],
+            "meta-training set and test tasks .transfer.tasks. overlap: inverted_double_pendulum",
+        ),
+        (
+            "recipes.optim4rl_m.control",
+            True,
+            "select.recipe: 'optim4rl_m' is a control .recipes.optim4rl_m.control., and no claim",
+        ),
+        (
+            "recipes.pes.tasks",
+            [{"task": "cartpole"}],
+            "tasks: the agents of 'cartpole' cannot use objective 'mean_return', only return, ",
+        ),
+        (
+            "recipes.full_es.objective",
+            "evaluation_return",
+            "tasks: the agents of 'small_dense_short' cannot use objective 'evaluation_return', ",
+        ),
+        (
+            "recipes.linear.tasks",
+            [{"task": "cartpole", "torso": "D32"}],
+            "'cartpole' is learned by PPO; its networks are ppo.policy_layers and ",
+        ),
+        (
+            "recipes.linear.tasks",
+            [{"task": "catch", "ppo": {"epochs": 2}}],
+            r"'catch' is not learned by PPO; remove ppo \(epochs\)",
+        ),
+        (
+            "recipes.linear.tasks",
+            [{"task": "cartpole", "ppo": {"environments": 48}}],
+            "with task 'cartpole' batch_size x minibatches .* must be a multiple of environments",
+        ),
+        (
+            "recipes.linear",
+            {"tasks": [{"task": "cartpole"}], "segment": 3},
+            "segment must divide the [0-9]+ updates of an outer step on 'cartpole'",
+        ),
+        (
+            "recipes.linear.tasks",
+            [{"task": "swimmer"}],
+            "tasks: task 'swimmer' works on no backend of this version of Brax",
+        ),
         (
             "recipe.tasks",
             [{"task": "digits", "torso": "C16-D32"}],

@@ -11,6 +11,7 @@ from l2o.files import write_json
 from l2o.pipeline.contract import job
 from l2o.pipeline.work import Work
 from l2o.stages import meta_train, transfer
+from l2o.workflow.child import SLOW
 from l2o.workflow.forecast import COLUMNS, _costs, _whole_pipeline, as_text, forecast, totals
 from l2o.workflow.trials import rehearsal, smaller
 
@@ -119,6 +120,10 @@ def test_what_does_not_fit_says_what_to_set(folder, tmp_path):
     lines = totals(table).splitlines()
     assert len(lines) == 1 and lines[0].startswith("gpu: ")
     assert lines[0].endswith("of which 3 do not fit this place")
+    slow = saying | {"problem": f"{SLOW} 46 s", "advice": []}
+    write_json(folder / "found" / f"{name(one)}.json", found(one, [run], **slow))
+    table = forecast(QUICK, folder, tmp_path)
+    assert "took more than 46 s; " in as_text(table) and "do not fit" not in totals(table)
 
 
 def test_what_was_not_rehearsed_is_missed(folder, tmp_path):

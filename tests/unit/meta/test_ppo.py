@@ -1,0 +1,257 @@
+"""PPO agents in populations: the same lifetimes as in evaluation, and the right meta-gradients."""
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from l2o.agents.ppo.learning import prepare, run_epochs
+from l2o.agents.ppo.lifetime import collect
+from l2o.agents.ppo.loss import ppo_loss, ppo_terms
+from l2o.evaluation.candidates import Program
+from l2o.evaluation.ppo import PPOLifetime
+from l2o.meta.estimators import make_estimator
+from l2o.meta.estimators.antithetic import perturbed
+from l2o.meta.loops.base import Shared
+from l2o.meta.loops.ppo import PPOLoop
+from l2o.meta.objectives import get_objective
+from l2o.meta.population import make_schedule, phases
+from l2o.meta.tasks import TrainingTask
+from l2o.optimizers.registry import make_optimizer
+from l2o.tasks.ppo_tasks import make_ppo
+from l2o.tasks.presets import preset
+
+pytestmark = pytest.mark.long
+
+ROOT = Path(__file__).parents[3]
+UNROLL, INTERVAL, RATE = 2, 3, 0.02
+
+# These programs run once: compiling them is all the time there is.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+TINY = {
+    "environments": 4,
+    "batch_size": 2,
+    "minibatches": 2,
+    "unroll_length": 8,
+    "epochs": 2,
+    "policy_layers": (8,),
+    "value_layers": (8,),
+    "normalize_observations": True,
+}
+
+
+@functools.cache
+def agent_of(task, **over):
+    return make_ppo(task, dataclasses.replace(preset(task), **TINY, **over))
+
+
+def loop_of(task, objective, estimator, segment=None, optimizer="optim4rl_b", **traits):
+    own = TrainingTask(task, agent_of(task), RATE, **traits)
+    goal = get_objective(objective, estimator)
+    return PPOLoop(make_optimizer(optimizer), own, UNROLL, goal, 3, segment=segment)
+
+
+def shared_of(loop, seed=0):
+    meta = loop.optimizer.init_meta(jax.random.key(seed))
+    keys = jax.random.split(jax.random.key(seed + 1), len(jax.tree.leaves(meta)))
+    leaves, structure = jax.tree.flatten(meta)
+    rough = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    meta = jax.tree.unflatten(structure, rough)
+    return Shared(meta, jnp.float32(1.0), make_schedule("staggered", INTERVAL), jnp.int32(0))
+
+
+def both_ways(task, optimizer):
+    """Return evaluation returns of pairs in a full-ES population, and those of ``evaluate``."""
+    loop = loop_of(task, "evaluation_return", "full_es", optimizer=optimizer)
+    shared, pairs = shared_of(loop), 2
+    estimator = make_estimator("full_es", "evaluation_return", "none")
+    keys = jax.random.split(jax.random.key(3), (pairs, 2))
+    size = sum(leaf.size for leaf in jax.tree.leaves(shared.meta_params))
+    noise = 0.05 * jax.random.normal(jax.random.key(4), (pairs, size))
+    explore = jax.jit(lambda *args: estimator._explore(loop, *args).losses)
+    losses = explore(shared, phases("none", pairs, INTERVAL), keys, noise)
+
+    lifetime = PPOLifetime(loop.agent, loop.episodes)
+    program = Program(loop.optimizer)
+    values = {
+        "meta_params": perturbed(shared.meta_params, noise),
+        "learning_rate": jnp.full(2 * pairs, RATE, jnp.float32),
+    }
+    state = lifetime.init(program, values, jnp.repeat(keys[:, 0], 2), UNROLL * INTERVAL)
+    _, measured = lifetime.advance(program, values, state, UNROLL * INTERVAL)
+    return -np.asarray(losses).ravel(), np.asarray(measured["return"])
+
+
+@pytest.mark.parametrize(("task", "optimizer"), [("pendulum", "open"), ("cartpole", "optim4rl_b")])
+def test_a_lifetime_in_a_full_es_population_is_that_of_evaluation(task, optimizer):
+    """Bit for bit, compiled as in use: in a process of its own, without this one's flags."""
+    code = f"""
+import numpy as np
+from tests.unit.meta.test_ppo import both_ways
+ours, theirs = both_ways({task!r}, {optimizer!r})
+np.testing.assert_array_equal(ours, theirs)
+assert np.isfinite(ours).all() and len(np.unique(ours)) > 1, ours
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def textbook(loop, shared, agents):
+    """Return the loss of an agent after K iterations and its gradient, by one long derivative."""
+    agent, settings = loop.agent, loop.agent.settings
+    params, opt_state, actor = agents.params, agents.opt_state, agents.actor.actor
+    constant = jax.lax.stop_gradient
+
+    def values(params, normalizer, seen):
+        data = prepare(agent, seen.data, normalizer, seen.key)
+        packed = (agent.unravel(params), data, agent.networks, settings)
+        return (
+            ppo_loss(*packed)
+            if loop.objective.term == "agent_loss"
+            else ppo_terms(*packed)["actor"]
+        )
+
+    def lifetime(meta):
+        tx = loop.optimizer.transform(meta, RATE)
+        state, now, terms = (params, opt_state), actor, []
+        for step in range(UNROLL):
+            following, seen = collect(agent, constant(state[0]), now)
+            if step:
+                terms.append(values(state[0], now.normalizer, seen))
+
+            def update(state, gradient, told, step=step):
+                progress = jnp.float32(step / (UNROLL * INTERVAL))
+                updates, opt_state = tx.update(
+                    constant(gradient), state[1], state[0], progress=progress, **constant(told)
+                )
+                return (state[0] + updates, opt_state), None
+
+            # Minibatches are shuffled alike, whatever takes the gradient.
+            state, normalizer, _ = run_epochs(
+                agent,
+                update,
+                state,
+                now.normalizer,
+                seen.data,
+                seen.key,
+                loop.optimizer.reads,
+                view=constant,
+            )
+            now = following._replace(normalizer=normalizer)
+        _, seen = collect(agent, constant(state[0]), now, unrolls=1)
+        last = values(state[0], now.normalizer, seen)
+        return (sum(terms) + last) / UNROLL if loop.objective.over == "unroll" else last
+
+    return jax.value_and_grad(lifetime)(shared.meta_params)
+
+
+@pytest.mark.parametrize(
+    ("objective", "segment"),
+    [("agent_loss", None), ("actor", 2), ("mean_agent_loss", 4), ("mean_actor", None)],
+)
+def test_the_meta_gradient_is_the_textbook_one(objective, segment):
+    loop = loop_of("pendulum", objective, "truncated_gradient", segment)
+    shared = shared_of(loop)
+
+    @jit
+    def start(shared):
+        keys = jax.random.split(jax.random.key(7), 2)
+        return loop.fresh(shared, keys, phases("staggered", 2, INTERVAL))
+
+    agents = start(shared)
+    trained, outcome = jit(loop.differentiate)(shared, agents, None)
+    expected = jit(jax.vmap(lambda agents: textbook(loop, shared, agents)))(agents)
+    losses = expected[0]
+    if loop.objective.over == "next":
+        np.testing.assert_allclose(outcome.loss, losses, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(
+        jax.tree.leaves(outcome.gradient), jax.tree.leaves(expected[1]), strict=True
+    ):
+        scale = np.abs(theirs).max() + 1e-6
+        np.testing.assert_allclose(ours, theirs, atol=2e-3 * scale)
+    assert (np.asarray(trained.age) == UNROLL).all()
+    assert np.abs(np.asarray(trained.params - agents.params)).max() > 1e-3
+
+
+@pytest.mark.parametrize("estimator", ["truncated_es", "pes"])
+def test_truncated_lifetimes_are_those_of_evaluation_too(estimator):
+    """Between resets an agent of truncated estimators lives as any other, on its own key."""
+    loop = loop_of("cartpole", "return", estimator)
+    shared = shared_of(loop)
+
+    @jit
+    def live(shared):
+        keys = jax.random.split(jax.random.key(5), 2)
+        agents = loop.fresh(shared, keys, phases("none", 2, INTERVAL))
+        metas = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), shared.meta_params)
+        once, first = loop.measure(shared, metas, agents, None)
+        twice, second = loop.measure(shared, metas, once, None)
+        return twice, first, second
+
+    agents, first, second = live(shared)
+    lifetime = PPOLifetime(loop.agent, 3)
+    program = Program(loop.optimizer)
+    values = {
+        "meta_params": jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), shared.meta_params),
+        "learning_rate": jnp.full(2, RATE, jnp.float32),
+    }
+    keys = jax.random.split(jax.random.key(5), 2)
+    state = lifetime.init(program, values, keys, UNROLL * INTERVAL)
+    state = lifetime.train(program, values, state, 2 * UNROLL)
+    np.testing.assert_allclose(agents.params, state.params, rtol=1e-3, atol=1e-4)
+    # Pole balancing pays 1 a step: returns of finished episodes are their lengths.
+    steps = 2 * UNROLL * loop.agent.steps_per_update
+    for outcome in (first, second):
+        total, episodes = (np.asarray(outcome.statistics[n]) for n in ("total", "episodes"))
+        assert (total <= steps).all() and episodes.sum() > 0
+        with np.errstate(invalid="ignore"):  # no episode, no return: such a pair is left out
+            np.testing.assert_allclose(outcome.loss, -total / episodes, rtol=1e-6)
+        np.testing.assert_array_equal(outcome.weight, episodes)
+    together = np.asarray(first.statistics["total"] + second.statistics["total"])
+    left = np.asarray(agents.actor.episode_return).sum(1)
+    np.testing.assert_allclose(together + left, steps)
+
+
+def test_traits_change_what_an_agent_learns_from_and_not_what_it_is():
+    plain = loop_of("pendulum", "return", "pes")
+    varied = loop_of(
+        "pendulum",
+        "return",
+        "pes",
+        reward_range=3.0,
+        parameter_range=4.0,
+        rate_range=2.0,
+        lifetime=0.34,
+    )
+
+    @functools.partial(jit, static_argnums=0)
+    def live(loop, shared):
+        keys = jax.random.split(jax.random.key(5), 16)
+        agents = loop.fresh(shared, keys, phases("none", 16, INTERVAL))
+        true = jax.vmap(lambda p, t: loop._view(t)(p))(agents.params, agents.traits)
+        _, seen, _, _ = loop._collect(agents)
+        return true, agents, seen.data, loop.lifetime(shared.schedule)
+
+    shared = shared_of(plain)
+    true, agents, data, lifetime = live(plain, shared)
+    same, other, scaled, shorter = live(varied, shared)
+    np.testing.assert_allclose(same, true, rtol=1e-6)
+    np.testing.assert_allclose(scaled.observation, data.observation, rtol=1e-4, atol=1e-5)
+    assert (lifetime, shorter) == (INTERVAL, 1)
+    factors = np.asarray(other.traits.reward_scale)
+    assert factors.min() >= 1 / 3 and factors.max() <= 3 and factors.std() > 0.1
+    rates = np.asarray(other.traits.learning_rate)
+    assert rates.min() >= 0.5 and rates.max() <= 2 and rates.std() > 0.1
+    assert np.abs(np.corrcoef(factors, rates)[0, 1]) < 0.7
+    ratio = np.asarray(other.params / agents.params)
+    assert np.nanmin(ratio) >= 0.24 and np.nanmax(ratio) <= 4.1
