@@ -51,7 +51,7 @@ CLASSICAL_OPTIMIZERS = (
 """Optimizers whose learning rate is tuned."""
 LEARNED_OPTIMIZERS = (
     *("celo2", "l2lgd2", "linear", "open", "optim4rl_a", "optim4rl_b", "optim4rl_m"),
-    *("small_fc", "star", "velo"),
+    *("small_fc", "star", "tensor_rule", "velo"),
 )
 """Optimizers that a recipe can meta-train."""
 

@@ -12,6 +12,7 @@ from l2o.optimizers.optim4rl import Optim4RLA, Optim4RLB
 from l2o.optimizers.optim4rl_m import Optim4RLM
 from l2o.optimizers.small_fc import SmallFC
 from l2o.optimizers.star import Star
+from l2o.optimizers.tensor_rule import TensorRule
 from l2o.optimizers.velo import VeLO
 
 _LEARNED: dict[str, type[LearnedOptimizer]] = {
@@ -27,6 +28,7 @@ _LEARNED: dict[str, type[LearnedOptimizer]] = {
         SmallFC,
         VeLO,
         Celo2,
+        TensorRule,
     )
 }
 

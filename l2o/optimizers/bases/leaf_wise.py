@@ -3,7 +3,7 @@
 import abc
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +26,15 @@ class LeafWiseState(NamedTuple):
 class Inputs(NamedTuple):
     """What an optimizer sees at one step."""
 
-    g: jax.Array  # [elements], float32: clipped gradient, a stop-gradient
-    p: jax.Array  # [elements], float32: parameters before the step
-    at: Packing  # to which leaves the elements belong; scalars have shape (1,), no leaf is empty
+    g: Any  # [elements], float32, as `at` packs it: clipped gradient, a stop-gradient
+    p: Any  # the same: parameters before the step
+    at: Any  # to which leaves the elements belong; scalars have shape (1,), no leaf is empty
     count: jax.Array  # shape=(), dtype=int32: steps taken before
     rate: jax.Array | float  # learning rate
     value: jax.Array | None  # shape=(), float32: the loss, if the caller gives it
     progress: jax.Array | None  # shape=(), float32: share of training done, if the caller gives it
+    batch_progress: jax.Array | None = None  # the same of the epochs on the current batch
+    tree: Tree = None  # the gradients as they were given, for their paths and shapes
 
 
 class LeafWise(LearnedOptimizer):
@@ -40,10 +42,11 @@ class LeafWise(LearnedOptimizer):
 
     A subclass gives the equations: :meth:`init_state` and :meth:`step`. This class handles trees,
     dtypes, clipping, the learning rate and the optax contract. ``update`` needs the parameters; of
-    the extra arguments it passes ``value`` and ``progress`` on.
+    the extra arguments it passes ``value``, ``progress`` and ``batch_progress`` on.
     """
 
     reads_params = True
+    packing: ClassVar[type] = Packing
     grad_clip: float | None
 
     def __post_init__(self) -> None:
@@ -72,6 +75,9 @@ class LeafWise(LearnedOptimizer):
             if not allowed(value := getattr(self, name)):
                 raise ValueError(f"{name} must be {wanted}; got {value!r}")
 
+    def _packing(self, leaves: list[jax.Array]) -> Any:
+        return self.packing([leaf.shape or (1,) for leaf in leaves])
+
     @abc.abstractmethod
     def init_state(self, meta_params: Tree, at: Packing) -> Tree:
         """Return the state before the first step."""
@@ -86,7 +92,7 @@ class LeafWise(LearnedOptimizer):
         """Return the transformation of float32 trees; see :class:`LearnedOptimizer`."""
 
         def init_fn(params: Tree) -> LeafWiseState:
-            at = _packing(_filled(jax.tree.leaves(params)))
+            at = self._packing(_filled(jax.tree.leaves(params)))
             return LeafWiseState(jnp.zeros((), jnp.int32), self.init_state(meta_params, at))
 
         def update_fn(
@@ -96,6 +102,7 @@ class LeafWise(LearnedOptimizer):
             *,
             value: Any = None,
             progress: Any = None,
+            batch_progress: Any = None,
             **extra_args: Any,
         ) -> tuple[Tree, LeafWiseState]:
             del extra_args
@@ -104,13 +111,15 @@ class LeafWise(LearnedOptimizer):
             if not filled:
                 return updates, state
             require_params(self.name, params)
-            at = _packing(filled)
-            g = processing.clip(jax.lax.stop_gradient(at.pack(filled)), self.grad_clip)
+            at = self._packing(filled)
+            packed = jax.lax.stop_gradient(at.pack(filled))
+            g = jax.tree.map(lambda x: processing.clip(x, self.grad_clip), packed)
             p = at.pack(_filled(jax.tree.leaves(params)))
             rate = rate_at(learning_rate, state.count)
-            inputs = Inputs(g, p, at, state.count, rate, _constant(value), _constant(progress))
+            told = map(_constant, (value, progress, batch_progress))
+            inputs = Inputs(g, p, at, state.count, rate, *told, updates)
             inner, step = self.step(meta_params, state.inner, inputs)
-            moved = iter(at.unpack(-step))
+            moved = iter(at.unpack(jax.tree.map(jnp.negative, step)))
             updates = [next(moved).reshape(g.shape) if g.size else g for g in leaves]
             count = optax.safe_increment(state.count)
             return jax.tree.unflatten(structure, updates), LeafWiseState(count, inner)
@@ -121,10 +130,6 @@ class LeafWise(LearnedOptimizer):
 def _filled(leaves: list[jax.Array]) -> list[jax.Array]:
     """Return the leaves that have elements: the others have nothing to move, and no mean."""
     return [leaf for leaf in leaves if leaf.size]
-
-
-def _packing(leaves: list[jax.Array]) -> Packing:
-    return Packing([leaf.shape or (1,) for leaf in leaves])
 
 
 def _constant(number: Any) -> jax.Array | None:
