@@ -51,38 +51,42 @@ def check_recipe(recipe: Recipe) -> None:
     if name is None:
         raise ValueError("optimizer needs a name")
     check_name("optimizer", "learned optimizer", [name], LEARNED_OPTIMIZERS)
-    check_name("tasks", "task", (task.task for task in recipe.tasks), (*TOY_TASKS, *_PPO_TASKS))
+    for where, tasks in (("tasks", recipe.tasks), ("held_out", recipe.held_out)):
+        check_name(where, "task", (task.task for task in tasks), (*TOY_TASKS, *_PPO_TASKS))
     allowed = ESTIMATOR_OBJECTIVES[recipe.estimator]
     if recipe.objective not in allowed:
         estimator = f"estimator '{recipe.estimator}'"
         raise ValueError(_without_stop(unusable("objective", recipe.objective, estimator, allowed)))
+    for where, tasks in (("tasks", recipe.tasks), ("held_out", recipe.held_out)):
+        for task in tasks:
+            (_check_toy_task if task.task in TOY_TASKS else _check_ppo_task)(where, recipe, task)
     for task in recipe.tasks:
-        (_check_toy_task if task.task in TOY_TASKS else _check_ppo_task)(recipe, task)
+        _check_objective(recipe, task, TOY_OBJECTIVES if task.task in TOY_TASKS else PPO_OBJECTIVES)
+        _check_segment(recipe, task, recipe.unroll * recipe.updates(task))
+    if both := {task.task for task in recipe.tasks} & {task.task for task in recipe.held_out}:
+        raise ValueError(f"held_out: {', '.join(sorted(both))} is meta-trained on")
 
 
-def _check_toy_task(recipe: Recipe, task: MetaTask) -> None:
+def _check_toy_task(where: str, recipe: Recipe, task: MetaTask) -> None:
     """Check that a recipe can train the A2C agents or classifiers of a task."""
-    check_torso("tasks", task.task, task.torso)
+    del recipe  # its settings fit all of them
+    check_torso(where, task.task, task.torso)
     if settings := task.ppo.replacements():
         raise ValueError(
-            f"tasks: '{task.label}' is not learned by PPO; remove ppo ({', '.join(settings)})"
+            f"{where}: '{task.label}' is not learned by PPO; remove ppo ({', '.join(settings)})"
         )
-    _check_objective(recipe, task, TOY_OBJECTIVES)
-    _check_segment(recipe, task, recipe.unroll)
 
 
-def _check_ppo_task(recipe: Recipe, task: MetaTask) -> None:
+def _check_ppo_task(where: str, recipe: Recipe, task: MetaTask) -> None:
     """Check that a recipe can train the PPO agents of a task."""
     if task.torso is not None:
         raise ValueError(
-            f"tasks: '{task.label}' is learned by PPO; its networks are ppo.policy_layers and "
+            f"{where}: '{task.label}' is learned by PPO; its networks are ppo.policy_layers and "
             f"ppo.value_layers, not torso"
         )
-    check_backend("tasks", task.task, recipe.backend)
+    check_backend(where, task.task, recipe.backend)
     if problem := recipe.settings(task).problem():
-        raise ValueError(f"tasks: with task '{task.label}' {problem}")
-    _check_objective(recipe, task, PPO_OBJECTIVES)
-    _check_segment(recipe, task, recipe.unroll * recipe.updates(task))
+        raise ValueError(f"{where}: with task '{task.label}' {problem}")
 
 
 def _check_objective(recipe: Recipe, task: MetaTask, possible: tuple[str, ...]) -> None:
@@ -147,7 +151,10 @@ def check_sets(config: Config) -> None:
     """Check that training, validation and test tasks are disjoint, and toy tasks have budgets."""
     recipes = config.recipes
     training = {
-        task.task for recipe in recipes.values() if not recipe.control for task in recipe.tasks
+        task.task
+        for recipe in recipes.values()
+        if not recipe.control
+        for task in (*recipe.tasks, *recipe.held_out)
     }
     for where, name in [("select.recipe", config.select.recipe)] + [
         ("transfer.recipes", name) for name in config.transfer.recipes

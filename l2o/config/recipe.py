@@ -45,6 +45,10 @@ class Recipe(Model):
 
     optimizer: dict[str, Any] = field("Learned optimizer: `name` and its hyperparameters.")
     tasks: list[MetaTask] = field("Meta-training set.", min_length=1)
+    held_out: list[MetaTask] = field(
+        "Tasks on which fresh agents are trained at every checkpoint, to see how it goes.", []
+    )
+    held_out_agents: Positive = field("How many on each of them.", 16)
     estimator: Literal[*ESTIMATORS] = field("How the meta-gradient is made.", "truncated_gradient")
     agents: Positive = field("Agents per task; evolution strategies train them in pairs.")
     environments: Positive = field("Environments per A2C agent; PPO's are among its settings.")
@@ -110,9 +114,10 @@ class Recipe(Model):
         if self.resets == "synchronous" and self.reset_interval >= self.outer_steps:
             raise ValueError("synchronous resets need a reset_interval below outer_steps")
         check_recipe(self)
-        names = [task.label for task in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError(f"tasks names a task twice: {', '.join(sorted(names))}")
+        for where in ("tasks", "held_out"):
+            names = [task.label for task in getattr(self, where)]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{where} names a task twice: {', '.join(sorted(names))}")
         if self.estimator != "truncated_gradient" and self.agents % 2:
             raise ValueError(f"estimator {self.estimator} needs an even number of agents")
         return self

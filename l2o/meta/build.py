@@ -10,8 +10,9 @@ import optax
 from l2o.choices import TOY_TASKS
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
+from l2o.meta.held_out import HeldOut
 from l2o.meta.loops.toy import ToyLoop
-from l2o.meta.objectives import get_objective
+from l2o.meta.objectives import OBJECTIVES, get_objective
 from l2o.meta.outer import MetaTrainer, Start
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
@@ -72,6 +73,18 @@ def program_of(recipe: Recipe) -> str:
 
 def _data() -> set[str]:
     return {field.name for field in dataclasses.fields(Start)}
+
+
+def held_out(recipe: Recipe, trainer: MetaTrainer) -> HeldOut | None:
+    """Return the tasks that show how a recipe's meta-training goes; None if it has none."""
+    if not recipe.held_out:
+        return None
+    objectives = {True: OBJECTIVES["late_return"], False: OBJECTIVES["evaluation_return"]}
+    loops = (
+        _inner_loop(task, recipe, trainer.optimizer, objectives[task.task in TOY_TASKS])
+        for task in recipe.held_out
+    )
+    return HeldOut(tuple(loops), recipe.held_out_agents)
 
 
 def _inner_loop(

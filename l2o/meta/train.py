@@ -25,7 +25,7 @@ from l2o.jobs.interrupts import Interrupted, postponed
 from l2o.jobs.processes import anywhere, copy_everywhere, everywhere, is_writer
 from l2o.jobs.record import Run
 from l2o.jobs.resume import ResumeState
-from l2o.meta.build import build_trainer, starting_point
+from l2o.meta.build import build_trainer, held_out, starting_point
 from l2o.meta.devices import over_devices
 from l2o.meta.memory import less_memory
 from l2o.meta.outer import MetaState, MetaTrainer
@@ -34,6 +34,7 @@ from l2o.seeding import key_for
 
 if TYPE_CHECKING:
     from l2o.config.recipe import Recipe
+    from l2o.meta.held_out import HeldOut
 
 Tree = Any
 _LICENCE = "Apache-2.0"  # of this package, and of what its recipes make
@@ -85,7 +86,7 @@ def meta_train(
         prefix = f"recipes.{members[0].name}." if tags.get("scale") != "custom" else ""
         stack.enter_context(advising(*less_memory(members[0].recipe, prefix)))
         trainer = build_trainer(members[0].recipe, devices if alone else 1)
-        last = _loop(trainer, members, runs, resume, devices)
+        last = _loop(trainer, members, runs, resume, devices, held_out(members[0].recipe, trainer))
         for i, (member, run) in enumerate(zip(members, runs, strict=True)):
             _summarize(run, member, trainer, _member(last, i))
             if is_writer():
@@ -130,10 +131,14 @@ def _loop(
     runs: Sequence[Run],
     resume: ResumeState,
     devices: int,
+    shown: HeldOut | None = None,
 ) -> MetaState:
     """Train, one host round trip per logging interval."""
     recipe = members[0].recipe
     state = _start(trainer, members, runs, resume)
+    if shown and resume.latest is None:
+        for run, values in zip(runs, _held_out(shown, members, state), strict=True):
+            run.log(0, values)
     advance = outer_loop(trainer, recipe.log_interval, len(members), devices)
     keys = copy_everywhere(jnp.stack([key_for(member.seed, "meta_train") for member in members]))
     step = int(state.step[0])
@@ -142,12 +147,13 @@ def _loop(
         while step < recipe.outer_steps:
             state, metrics = advance(state, keys)
             step = int(state.step[0])
-            score = _log(runs, step, metrics, f"{recipe.tasks[0].label}/return")
+            due = step % recipe.checkpoint_interval == 0
+            more = _held_out(shown, members, state) if shown and due else [{}] * len(members)
+            score = _log(runs, step, metrics, f"{recipe.tasks[0].label}/return", more)
             progress.update(step, score=score, label="return")
             if len(members) == 1:
                 _stop_if_hopeless(recipe, state, resume)
             told = anywhere(stop.requested) and step < recipe.outer_steps
-            due = step % recipe.checkpoint_interval == 0
             if due:
                 _save_weights(trainer, members, state, resume)
             if told or (due and anywhere(resume.is_affordable)):
@@ -158,11 +164,25 @@ def _loop(
     return state
 
 
-def _log(runs: Sequence[Run], step: int, metrics: dict[str, jax.Array], first: str) -> float:
+def _held_out(
+    shown: HeldOut, members: Sequence[Member], state: MetaState
+) -> list[dict[str, float]]:
+    """Return how well every member's optimizer does on the held-out tasks."""
+    parts = (_member((state.meta_params, state.settings), i) for i in range(len(members)))
+    return [shown.measure(*part, member.seed) for part, member in zip(parts, members, strict=True)]
+
+
+def _log(
+    runs: Sequence[Run],
+    step: int,
+    metrics: dict[str, jax.Array],
+    first: str,
+    more: Sequence[dict[str, float]],
+) -> float:
     """Add to every member's history; return the mean over members of one metric."""
     means = _means(metrics)
-    for run, values in zip(runs, means, strict=True):
-        run.log(step, values)
+    for run, values, others in zip(runs, means, more, strict=True):
+        run.log(step, values | others)
     return float(np.mean([values[first] for values in means]))
 
 

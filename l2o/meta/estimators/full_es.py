@@ -49,34 +49,56 @@ class FullES(Antithetic):
     ) -> Explored:
         metas = perturbed(shared.meta_params, noise)
         agents = twice(inner.fresh(shared, keys[:, 0], state))
-        losses, statistics = self._live(inner, shared, metas, agents, keys[:, 1])
-        return Explored(state, losses, statistics, jnp.zeros(len(state), bool))
+        span = self.last, self.assesses
+        losses, statistics = live(inner, shared, metas, agents, twice(keys[:, 1]), *span)
+        both = in_pairs(losses), first(in_pairs(statistics))
+        return Explored(state, *both, jnp.zeros(len(state), bool))
 
-    def _live(
-        self, inner: Inner, shared: Any, metas: Tree, agents: Tree, keys: jax.Array
-    ) -> tuple[jax.Array, dict]:
-        """Train whole lifetimes; return losses ``[n, 2]`` and statistics ``[n]``."""
-        blocks = inner.lifetime(shared.schedule)
-        begin = jnp.floor((1 - self.last) * blocks).astype(jnp.int32)
 
-        def train(agents: Tree, index: jax.Array) -> tuple:
-            now = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, index), inner.keys))
-            return inner.measure(shared, metas, agents, twice(now(keys)), assess=False)
+def live(
+    inner: Inner,
+    shared: Any,
+    metas: Tree,
+    agents: Tree,
+    keys: jax.Array,
+    last: float,
+    assesses: bool,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Train whole lifetimes.
 
-        def block(index: jax.Array, carry: tuple) -> tuple:
-            agents, total, weight, sums = carry
-            agents, outcome = train(agents, index)
-            own = jnp.ones_like(weight) if outcome.weight is None else outcome.weight
-            counts = (index >= begin) & (own > 0)
-            total = total + jnp.where(counts, outcome.loss * own, 0.0)
-            weight = weight + jnp.where(counts, own, 0.0)
-            return agents, total, weight, jax.tree.map(jnp.add, sums, outcome.statistics)
+    Args:
+        inner: What is trained.
+        shared: What the agents have in common.
+        metas: Meta-parameters of each agent, ``[N, ...]``.
+        agents: New ones, ``[N, ...]``.
+        keys: Random keys, ``[N]``.
+        last: See :class:`FullES`.
+        assesses: See :class:`FullES`.
 
-        shapes = jax.eval_shape(train, agents, blocks)[1]
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-        start = (agents, zeros.loss, jnp.zeros_like(zeros.loss), zeros.statistics)
-        agents, total, weight, sums = jax.lax.fori_loop(0, blocks, block, start)
-        losses = inner.assess(shared, agents) if self.assesses else total / weight
-        episodes = {name: sums[name] for name in ("total", "episodes")}
-        means = {name: value / blocks for name, value in sums.items() if name not in episodes}
-        return in_pairs(losses), first(in_pairs(means | episodes))
+    Returns:
+        Losses and statistics, ``[N]``.
+    """
+    blocks = inner.lifetime(shared.schedule)
+    begin = jnp.floor((1 - last) * blocks).astype(jnp.int32)
+
+    def train(agents: Tree, index: jax.Array) -> tuple:
+        now = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, index), inner.keys))
+        return inner.measure(shared, metas, agents, now(keys), assess=False)
+
+    def block(index: jax.Array, carry: tuple) -> tuple:
+        agents, total, weight, sums = carry
+        agents, outcome = train(agents, index)
+        own = jnp.ones_like(weight) if outcome.weight is None else outcome.weight
+        counts = (index >= begin) & (own > 0)
+        total = total + jnp.where(counts, outcome.loss * own, 0.0)
+        weight = weight + jnp.where(counts, own, 0.0)
+        return agents, total, weight, jax.tree.map(jnp.add, sums, outcome.statistics)
+
+    shapes = jax.eval_shape(train, agents, blocks)[1]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    start = (agents, zeros.loss, jnp.zeros_like(zeros.loss), zeros.statistics)
+    agents, total, weight, sums = jax.lax.fori_loop(0, blocks, block, start)
+    losses = inner.assess(shared, agents) if assesses else total / weight
+    episodes = {name: sums[name] for name in ("total", "episodes")}
+    means = {name: value / blocks for name, value in sums.items() if name not in episodes}
+    return losses, means | episodes

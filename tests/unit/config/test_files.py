@@ -220,6 +220,16 @@ def test_recipe_of_its_own(tmp_path):
             "segment must divide the [0-9]+ updates of an outer step on 'cartpole'",
         ),
         (
+            "recipes.linear.held_out",
+            [{"task": "small_dense_short"}],
+            "held_out: small_dense_short is meta-trained on",
+        ),
+        (
+            "recipes.linear.held_out",
+            [{"task": "inverted_double_pendulum"}],
+            "meta-training set and test tasks .transfer.tasks. overlap: inverted_double_pendulum",
+        ),
+        (
             "recipes.linear.tasks",
             [{"task": "swimmer"}],
             "tasks: task 'swimmer' works on no backend of this version of Brax",

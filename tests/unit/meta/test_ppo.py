@@ -19,12 +19,15 @@ from l2o.evaluation.candidates import Program
 from l2o.evaluation.ppo import PPOLifetime
 from l2o.meta.estimators import make_estimator
 from l2o.meta.estimators.antithetic import perturbed
+from l2o.meta.held_out import HeldOut
 from l2o.meta.loops.base import Shared
 from l2o.meta.loops.ppo import PPOLoop
 from l2o.meta.objectives import get_objective
+from l2o.meta.outer import Start
 from l2o.meta.population import make_schedule, phases
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.registry import make_optimizer
+from l2o.seeding import key_for
 from l2o.tasks.ppo_tasks import make_ppo
 from l2o.tasks.presets import preset
 
@@ -255,3 +258,27 @@ def test_traits_change_what_an_agent_learns_from_and_not_what_it_is():
     assert np.abs(np.corrcoef(factors, rates)[0, 1]) < 0.7
     ratio = np.asarray(other.params / agents.params)
     assert np.nanmin(ratio) >= 0.24 and np.nanmax(ratio) <= 4.1
+
+
+def test_held_out_tasks_show_the_return_of_the_same_agents_every_time():
+    loop = loop_of("pendulum", "evaluation_return", "full_es")
+    shared = shared_of(loop)
+    shown = HeldOut((loop,), 3)
+    settings = Start(0.1, resets="staggered", reset_interval=INTERVAL).settings()
+    first = shown.measure(shared.meta_params, settings, 0)
+    assert set(first) == {"pendulum/held_out_return", "pendulum/held_out_return_error"}
+    assert shown.measure(shared.meta_params, settings, 0) == first
+    assert shown.measure(shared_of(loop, 5).meta_params, settings, 0) != first
+    assert shown.measure(shared.meta_params, settings, 1) != first
+
+    lifetime = PPOLifetime(loop.agent, loop.episodes)
+    program = Program(loop.optimizer)
+    values = {
+        "meta_params": jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), shared.meta_params),
+        "learning_rate": jnp.full(3, RATE, jnp.float32),
+    }
+    keys = jax.random.split(key_for(0, "held_out", "pendulum"), (2, 3))[0]
+    state = lifetime.init(program, values, keys, UNROLL * INTERVAL)
+    _, measured = lifetime.advance(program, values, state, UNROLL * INTERVAL)
+    mean = np.asarray(measured["return"]).mean()
+    assert first["pendulum/held_out_return"] == pytest.approx(mean, rel=1e-3)
