@@ -21,7 +21,7 @@ class Explored(NamedTuple):
     """What came of ``n`` pairs in one outer step."""
 
     state: Tree  # of the population, leaves [n, ...]
-    losses: jax.Array  # [n, 2], with plus and minus; NaN of agents that diverged
+    losses: jax.Array  # [n, 2], with plus and minus; NaN of agents that diverged, or infinite
     statistics: dict[str, jax.Array]  # [n] each
     restarted: jax.Array  # [n] bool, which pairs had diverged before the step
 
@@ -114,15 +114,17 @@ def shape(losses: jax.Array, how: str) -> jax.Array:
     """Normalise a task's losses.
 
     Args:
-        losses: ``[n, 2]``, NaN for agents to leave out.
+        losses: ``[n, 2]``, NaN for agents to leave out, infinite where there is none.
         how: ``"none"``; ``"standardise"`` (unit standard deviation within the task); or
             ``"ranks"`` (centred ranks in [-0.5, 0.5], ties share theirs, where an agent that
-            diverged counts as worse than all others).
+            diverged, or has no loss, counts as worse than all others).
     """
     if how == "none":
         return losses
     if how == "standardise":
-        return losses / jnp.maximum(jnp.nanstd(losses), 1e-12)
+        finite = jnp.isfinite(losses)
+        spread = jnp.std(losses, where=finite)  # NaN of none
+        return losses / jnp.where(finite.any(), jnp.maximum(spread, 1e-12), 1.0)
     flat = jnp.where(jnp.isnan(losses), jnp.inf, losses).ravel()
     below = (flat[None, :] < flat[:, None]).sum(1)
     equal = (flat[None, :] == flat[:, None]).sum(1)
@@ -137,15 +139,18 @@ def antithetic(
 
     Args:
         directions: ``[n, T]``.
-        losses: With plus and minus, ``[n, 2]``; a pair with one that is not finite is left out.
+        losses: With plus and minus, ``[n, 2]``; a pair with one that is not finite is left out:
+            NaN says that an agent diverged, an infinity that it has no loss yet.
         sigma: Standard deviation of the perturbations.
         like: Tree to return.
 
     Returns:
-        The gradient, not finite if no pair was usable, and bool ``[n]``: which were.
+        The gradient, not finite if no pair was usable because agents diverged, 0 if none has a
+        loss; and bool ``[n]``: which were usable.
     """
     usable = jnp.isfinite(losses).all(axis=1)
     difference = jnp.where(usable, losses[:, 0] - losses[:, 1], 0.0)
     # No usable pair at all makes the mean 0/0 on purpose: the step is then skipped.
-    flat = difference @ directions / (2 * jnp.square(sigma) * usable.sum())
+    number = jnp.where(jnp.isnan(losses).any(), usable.sum(), jnp.maximum(usable.sum(), 1))
+    flat = difference @ directions / (2 * jnp.square(sigma) * number)
     return ravel_pytree(like)[1](flat), usable

@@ -98,7 +98,10 @@ def live(
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
     start = (agents, zeros.loss, jnp.zeros_like(zeros.loss), zeros.statistics)
     agents, total, weight, sums = jax.lax.fori_loop(0, blocks, block, start)
-    losses = inner.assess(shared, agents) if assesses else total / weight
+    if assesses:
+        losses = inner.assess(shared, agents)
+    else:
+        losses = jnp.where((weight > 0) | jnp.isnan(total), total / weight, jnp.inf)
     episodes = {name: sums[name] for name in ("total", "episodes")}
     means = {name: value / blocks for name, value in sums.items() if name not in episodes}
     return losses, means | episodes

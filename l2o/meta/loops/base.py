@@ -32,7 +32,7 @@ class Shared(NamedTuple):
 class Outcome(NamedTuple):
     """What an outer step measured of ``N`` agents."""
 
-    loss: jax.Array  # [N] float32, what is minimised; NaN of agents that diverged
+    loss: jax.Array  # [N] float32, what is minimised; NaN of agents that diverged, or infinite
     statistics: dict[str, jax.Array]  # [N] float32 each
     gradient: Tree = None  # of the loss, leaves [N, ...]
     weight: jax.Array | None = None  # [N] float32, of the loss in a mean over outer steps

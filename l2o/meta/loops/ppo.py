@@ -91,7 +91,7 @@ class PPOLoop(InnerLoop):
             loss = self.assess(shared, trained) if assess else jnp.full(len(agents.age), jnp.nan)
         elif self.objective.term == "return":
             weight = measured.episodes.sum(0)
-            loss = -measured.total.sum(0) / weight  # NaN where no episode finished
+            loss = jnp.where(weight > 0, -measured.total.sum(0) / weight, jnp.inf)
         else:
             trained, batch = self._collect_fresh(trained)
             loss = jax.vmap(self._value)(trained.params, trained, batch)

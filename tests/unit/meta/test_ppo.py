@@ -15,10 +15,14 @@ import pytest
 from l2o.agents.ppo.learning import prepare, run_epochs
 from l2o.agents.ppo.lifetime import collect
 from l2o.agents.ppo.loss import ppo_loss, ppo_terms
+from l2o.config import files
+from l2o.config.parsing import read_yaml
+from l2o.config.recipe import Recipe
 from l2o.evaluation.candidates import Program
 from l2o.evaluation.ppo import PPOLifetime
+from l2o.meta.build import build_trainer, starting_point
 from l2o.meta.estimators import make_estimator
-from l2o.meta.estimators.antithetic import perturbed
+from l2o.meta.estimators.antithetic import antithetic, perturbed, shape
 from l2o.meta.held_out import HeldOut
 from l2o.meta.loops.base import Shared
 from l2o.meta.loops.ppo import PPOLoop
@@ -217,12 +221,27 @@ def test_truncated_lifetimes_are_those_of_evaluation_too(estimator):
     for outcome in (first, second):
         total, episodes = (np.asarray(outcome.statistics[n]) for n in ("total", "episodes"))
         assert (total <= steps).all() and episodes.sum() > 0
-        with np.errstate(invalid="ignore"):  # no episode, no return: such a pair is left out
-            np.testing.assert_allclose(outcome.loss, -total / episodes, rtol=1e-6)
+        returns = np.where(episodes > 0, total / np.maximum(episodes, 1), -np.inf)
+        np.testing.assert_allclose(outcome.loss, -returns, rtol=1e-6)
         np.testing.assert_array_equal(outcome.weight, episodes)
     together = np.asarray(first.statistics["total"] + second.statistics["total"])
     left = np.asarray(agents.actor.episode_return).sum(1)
     np.testing.assert_allclose(together + left, steps)
+
+
+@pytest.mark.parametrize("shaping", ["none", "standardise", "ranks"])
+def test_pairs_without_a_loss_are_left_out(shaping):
+    directions = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    like, sigma, nothing = jnp.zeros(2), jnp.float32(0.1), jnp.full((3, 2), jnp.inf)
+    gradient, usable = antithetic(directions, shape(nothing, shaping), sigma, like)
+    assert (np.asarray(gradient) == 0).all()
+    assert usable.any() == (shaping == "ranks")  # ranks are all the same
+    some = nothing.at[1].set(jnp.array([2.0, 1.0]))
+    gradient, _ = antithetic(directions, shape(some, shaping), sigma, like)
+    assert np.isfinite(gradient).all() and gradient[1] > 0 and gradient[0] == 0
+    diverged = nothing.at[0, 0].set(jnp.nan)
+    gradient, _ = antithetic(directions, shape(diverged, "none"), sigma, like)
+    assert not np.isfinite(gradient).any()  # such a step is skipped
 
 
 def test_traits_change_what_an_agent_learns_from_and_not_what_it_is():
@@ -282,3 +301,99 @@ def test_held_out_tasks_show_the_return_of_the_same_agents_every_time():
     _, measured = lifetime.advance(program, values, state, UNROLL * INTERVAL)
     mean = np.asarray(measured["return"]).mean()
     assert first["pendulum/held_out_return"] == pytest.approx(mean, rel=1e-3)
+
+
+SETTINGS = {
+    "optimizer": {"name": "tensor_rule"},
+    "tasks": [
+        {"task": "cartpole", "learning_rate": 0.01},
+        {"task": "pendulum", "learning_rate": 0.02},
+        {"task": "inverted_pendulum", "learning_rate": 0.01},
+    ],
+    "ppo": {name: value for name, value in TINY.items() if name != "normalize_observations"}
+    | {"episode_length": 12},
+    "agents": 4,
+    "environments": 1,
+    "unroll": 2,
+    "outer_steps": 4,
+    "resets": "staggered",
+    "reset_interval": 2,
+    "sigma": 0.2,
+    "meta_learning_rate": 0.03,
+    "meta_grad_clip": None,
+    "log_interval": 2,
+    "checkpoint_interval": 2,
+    "evaluation_episodes": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "objective"),
+    [
+        ("truncated_gradient", "agent_loss"),
+        ("truncated_es", "mean_agent_loss"),
+        ("pes", "return"),
+        ("full_es", "evaluation_return"),
+    ],
+)
+def test_every_estimator_trains_on_toy_tasks_and_brax_and_goes_on_from_a_saved_state(
+    estimator, objective
+):
+    recipe = Recipe(**SETTINGS, estimator=estimator, objective=objective)
+    trainer, start = build_trainer(recipe), starting_point(recipe)
+
+    @jit
+    def init(key):
+        return trainer.init(key, start.settings(), trainer.phase(start))
+
+    run, key = jit(trainer.run, static_argnames="steps"), jax.random.key(1)
+    state = init(jax.random.key(0))
+    once, _ = run(state, key, steps=1)
+    twice, metrics = run(once, key, steps=1)
+    # What is saved is NumPy arrays and raw keys, as a file holds them.
+    saved = jax.tree.map(np.asarray, once)
+    again, same = run(saved, key, steps=1)
+    for a, b in zip(jax.tree.leaves((again, same)), jax.tree.leaves((twice, metrics)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for task in ("cartpole", "pendulum", "inverted_pendulum"):
+        assert np.isfinite(metrics[f"{task}/agent_loss"]).all()
+    assert int(twice.skipped) == 0 and (metrics["cartpole/return"] > 5).all()
+    pairs = zip(jax.tree.leaves(twice.meta_params), jax.tree.leaves(state.meta_params), strict=True)
+    moved = [np.abs(a - b).max() for a, b in pairs]
+    assert max(moved) > 1e-3 and np.isfinite(moved).all()
+
+
+def published(name):
+    folder = ROOT / "config"
+    settings = read_yaml(folder / "config.yaml") | {"scale": "paper"}
+    return files.build(settings, folder).recipes[name]
+
+
+@pytest.mark.parametrize("name", ["optim4rl_b_ant", "optim4rl_b_humanoid"])
+def test_meta_training_on_brax_has_the_published_sizes(name):
+    recipe = published(name)
+    assert recipe.control and recipe.updates(recipe.tasks[0]) * recipe.unroll == 128
+    settings = recipe.settings(recipe.tasks[0])
+    assert (settings.environments, settings.batch_size, settings.unroll_length) == (2048, 1024, 5)
+    assert (settings.discount, settings.gae_lambda, settings.clip) == (0.97, 0.95, 0.3)
+    assert settings.policy_layers == (32,) * 4 and settings.value_layers == (64,) * 5
+    ours = settings.reward_scale, settings.entropy_weight
+    assert ours == {"ant": (10, 1e-2), "humanoid": (0.1, 1e-3)}[recipe.tasks[0].task]
+
+
+def test_meta_training_on_ant_takes_a_step_at_reduced_size():
+    recipe = published("optim4rl_b_ant")
+    sizes = {"environments": 4, "batch_size": 2, "minibatches": 2, "epochs": 1}
+    small = recipe.ppo.model_copy(update=sizes)
+    recipe = recipe.model_copy(update={"ppo": small, "unroll": 1, "segment": 1, "agents": 1})
+    trainer, start = build_trainer(recipe), starting_point(recipe)
+
+    @jit
+    def step(key):
+        state = trainer.init(key, start.settings(), trainer.phase(start))
+        return state.meta_params, trainer.run(state, key, steps=1)
+
+    before, (after, metrics) = step(jax.random.key(0))
+    assert int(after.skipped) == 0 and np.isfinite(metrics["meta_gradient_norm"]).all()
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after.meta_params), strict=True)
+    assert max(np.abs(a - b).max() for a, b in pairs) > 1e-6
