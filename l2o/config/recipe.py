@@ -118,9 +118,14 @@ class Recipe(Model):
             names = [task.label for task in getattr(self, where)]
             if len(set(names)) < len(names):
                 raise ValueError(f"{where} names a task twice: {', '.join(sorted(names))}")
-        if self.estimator != "truncated_gradient" and self.agents % 2:
+        if self.needs_pairs and self.agents % 2:
             raise ValueError(f"estimator {self.estimator} needs an even number of agents")
         return self
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether agents are trained in pairs."""
+        return self.estimator != "truncated_gradient"
 
     def settings(self, task: MetaTask) -> PPOSettings:
         """Return the settings of a task that PPO learns.

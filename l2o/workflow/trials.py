@@ -130,7 +130,10 @@ def smaller(config: Config, divisor: int) -> Config:
 
 def _made(config: Config, cut: Cut, trial: str | None) -> Config:
     small = _cut(config, cut)
-    recipes = {name: _valid(recipe) for name, recipe in small.recipes.items()}
+    recipes = {
+        name: _valid(_with_own_ppo(config.recipes[name], recipe, cut))
+        for name, recipe in small.recipes.items()
+    }
     transfer = _with_ppo(config, small.transfer, cut)
     return small.model_copy(update={"recipes": recipes, "transfer": transfer, "trial": trial})
 
@@ -162,10 +165,34 @@ def _valid(recipe: Recipe) -> Recipe:
         "checkpoint_interval": checkpoint,
         "outer_steps": outer,
         "reset_interval": reset,
-        "agents": recipe.agents + recipe.agents % 2,
-        "segment": recipe.segment and math.gcd(recipe.segment, recipe.unroll),
+        "agents": recipe.agents + (recipe.agents % 2 if recipe.needs_pairs else 0),
+        "segment": recipe.segment and math.gcd(recipe.segment, *_updates(recipe)),
     }
     return recipe.model_copy(update=changes)
+
+
+def _updates(recipe: Recipe) -> list[int]:
+    """Return the updates of an outer step on each task."""
+    return [recipe.unroll * recipe.updates(task) for task in recipe.tasks]
+
+
+def _with_own_ppo(recipe: Recipe, small: Recipe, cut: Cut) -> Recipe:
+    """Return a recipe whose PPO settings are cut, for all tasks alike."""
+    lists = {"tasks": recipe.tasks, "held_out": recipe.held_out}
+    every = [
+        recipe.settings(task)
+        for tasks in lists.values()
+        for task in tasks
+        if task.task not in TOY_TASKS
+    ]
+    own = _cut_ppo(every, cut) if every else {}
+    left = dict.fromkeys(own)  # to the recipe
+    changes: dict[str, Any] = {
+        name: [task.model_copy(update={"ppo": task.ppo.model_copy(update=left)}) for task in tasks]
+        for name, tasks in lists.items()
+    }
+    changes["ppo"] = recipe.ppo.model_copy(update=own)
+    return small.model_copy(update=changes)
 
 
 def _resolved(config: Config) -> list[PPOSettings]:

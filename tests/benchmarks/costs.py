@@ -76,6 +76,13 @@ LEARNED = {
         "the actor only",
         "params, progress, batch_progress, activations, key",
     ),
+    "tensor_rule": Learned(
+        "this project",
+        "(1 - progress)^k exp(s) T^t ((1 - l) m + l g)/(√(a v + (1 - a) V^r) + ε), T = norm of p "
+        "over that of the rest, V = mean of v; s, t, l, a, r and the decays of m and v per tensor "
+        "by MLP(14 features of the tensor)",
+        "params, progress, batch_progress",
+    ),
     "velo": Learned(
         PAPERS["velo"],
         "c RMS(p) o₁ exp(o₂/1000)/1000, o = MLP(30 features), c and MLP per tensor from an LSTM",

@@ -94,7 +94,9 @@ def test_updates_are_those_without_the_flag(name):
     names = LEARNED if "jax_numpy_dtype_promotion" in FLAGS[name] else NAMES
     with flags(**FLAGS[name]):
         got = jax.jit(functools.partial(train, names=names))(params)
-    assert_close([got[n] for n in LEARNED], [wanted[n] for n in LEARNED], rtol=1e-6)
+    for n in LEARNED:
+        # OPEN subtracts the mean of all steps: the small ones are as exact as the large ones are.
+        assert_close(got[n], wanted[n], rtol=1e-6, **({"atol": 1e-4} if n == "open" else {}))
     if "adam" in got:  # whose corrections for its start are of other precision under 64 bits
         assert_close(got["adam"], wanted["adam"], rtol=1e-4)
     assert types({n: got[n] for n in LEARNED}) == types({n: wanted[n] for n in LEARNED})
