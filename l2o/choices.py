@@ -108,6 +108,8 @@ GYMNAX_TASKS = {
 
 ``ppo_`` stands before those that A2C learns too.
 """
+PPO_TASKS = (*BRAX_TASKS, *GYMNAX_TASKS)
+"""All that PPO learns."""
 
 STUDIES = ("range", "non_iid", "noise")
 """Of recorded gradients."""

@@ -13,9 +13,9 @@ from l2o.choices import (
     BROKEN_TASKS,
     DENSE_TASKS,
     ESTIMATOR_OBJECTIVES,
-    GYMNAX_TASKS,
     LEARNED_OPTIMIZERS,
     PPO_OBJECTIVES,
+    PPO_TASKS,
     TOY_OBJECTIVES,
     TOY_TASKS,
 )
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from l2o.config.models import Config
     from l2o.config.ppo import PPOBudget
     from l2o.config.recipe import MetaTask, Recipe
-
-_PPO_TASKS = (*BRAX_BACKENDS, *GYMNAX_TASKS)
 
 
 def check_name(where: str, kind: str, names: Iterable[object], allowed: Iterable[str]) -> None:
@@ -51,25 +49,28 @@ def check_recipe(recipe: Recipe) -> None:
     if name is None:
         raise ValueError("optimizer needs a name")
     check_name("optimizer", "learned optimizer", [name], LEARNED_OPTIMIZERS)
-    for where, tasks in (("tasks", recipe.tasks), ("held_out", recipe.held_out)):
-        check_name(where, "task", (task.task for task in tasks), (*TOY_TASKS, *_PPO_TASKS))
+    places = (("tasks", recipe.tasks), ("held_out", recipe.held_out))
+    for where, tasks in places:
+        check_name(where, "task", (task.task for task in tasks), (*TOY_TASKS, *PPO_TASKS))
     allowed = ESTIMATOR_OBJECTIVES[recipe.estimator]
     if recipe.objective not in allowed:
         estimator = f"estimator '{recipe.estimator}'"
         raise ValueError(_without_stop(unusable("objective", recipe.objective, estimator, allowed)))
-    for where, tasks in (("tasks", recipe.tasks), ("held_out", recipe.held_out)):
+    for where, tasks in places:
         for task in tasks:
-            (_check_toy_task if task.task in TOY_TASKS else _check_ppo_task)(where, recipe, task)
+            if task.is_toy:
+                _check_toy_task(where, task)
+            else:
+                _check_ppo_task(where, recipe, task)
     for task in recipe.tasks:
-        _check_objective(recipe, task, TOY_OBJECTIVES if task.task in TOY_TASKS else PPO_OBJECTIVES)
+        _check_objective(recipe, task, TOY_OBJECTIVES if task.is_toy else PPO_OBJECTIVES)
         _check_segment(recipe, task, recipe.unroll * recipe.updates(task))
     if both := {task.task for task in recipe.tasks} & {task.task for task in recipe.held_out}:
         raise ValueError(f"held_out: {', '.join(sorted(both))} is meta-trained on")
 
 
-def _check_toy_task(where: str, recipe: Recipe, task: MetaTask) -> None:
-    """Check that a recipe can train the A2C agents or classifiers of a task."""
-    del recipe  # its settings fit all of them
+def _check_toy_task(where: str, task: MetaTask) -> None:
+    """Check that the A2C agents or classifiers of a task can be trained."""
     check_torso(where, task.task, task.torso)
     if settings := task.ppo.replacements():
         raise ValueError(
@@ -110,7 +111,7 @@ def check_names(config: Config) -> None:
     check_name("toy_tasks", "toy task", config.toy_tasks, TOY_TASKS)
     check_name("select.tasks", "toy task", config.select.tasks, TOY_TASKS)
     for where, tasks in task_places(config):
-        check_name(where, "task", tasks, (*TOY_TASKS, *_PPO_TASKS))
+        check_name(where, "task", tasks, (*TOY_TASKS, *PPO_TASKS))
     check_name("analysis.drift.task", "toy task", [config.analysis.drift.task], TOY_TASKS)
     for task, budget in config.toy_tasks.items():
         check_torso(f"toy_tasks.{task}.torso", task, budget.torso)
@@ -121,8 +122,8 @@ def check_ppo(config: Config) -> None:
     transfer, checked = config.transfer, set()
     for where, tasks in task_places(config):
         if where.startswith("transfer."):
-            check_name(where, "PPO task", tasks, _PPO_TASKS)
-        for task in (task for task in tasks if task in _PPO_TASKS):
+            check_name(where, "PPO task", tasks, PPO_TASKS)
+        for task in (task for task in tasks if task in PPO_TASKS):
             check_backend(where, task, transfer.backend)
             if task not in checked:
                 check_settings("transfer.ppo", task, transfer.ppo)

@@ -39,6 +39,11 @@ class MetaTask(Model):
         """Its name in metrics."""
         return self.name or self.task
 
+    @property
+    def is_toy(self) -> bool:
+        """Whether A2C or a classifier learns it, not PPO."""
+        return self.task in TOY_TASKS
+
 
 class Recipe(Model):
     """Everything that defines one meta-training run, but for the seed."""
@@ -138,13 +143,13 @@ class Recipe(Model):
 
     def updates(self, task: MetaTask) -> int:
         """Return the updates of an agent in an inner step."""
-        if task.task in TOY_TASKS:
+        if task.is_toy:
             return 1
         settings = self.settings(task)
         return settings.epochs * settings.minibatches
 
     def env_steps(self, task: MetaTask) -> int:
         """Return the environment steps of an agent in an inner step; A2C's per rollout step."""
-        if task.task in TOY_TASKS:
+        if task.is_toy:
             return self.environments
         return self.settings(task).steps_per_update

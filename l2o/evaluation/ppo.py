@@ -169,10 +169,9 @@ class PPOLifetime:
     def agent_bytes(self) -> int:
         """Return roughly what one agent in training needs, to choose how many fit memory."""
         settings, agent = self.agent.settings, self.agent
-        env_state = jax.eval_shape(agent.init_envs, jax.random.key(0))
-        params = jax.eval_shape(agent.init_params, jax.random.key(0))
-        normalizer = jax.eval_shape(agent.init_normalizer)
-        _, data = jax.eval_shape(agent.collect, params, normalizer, env_state, jax.random.key(0))
+        params, actor = jax.eval_shape(functools.partial(begin, agent), jax.random.key(0))
+        actor, seen = jax.eval_shape(functools.partial(collect, agent), params, actor)
+        data, env_state = seen.data, actor.env_state
         minibatch = settings.batch_size * settings.unroll_length
         activations = 4 * minibatch * sum([*settings.policy_layers, *settings.value_layers])
         # The batch and its shuffled copy; activations and their gradients; evaluation episodes.

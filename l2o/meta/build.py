@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import optax
 
-from l2o.choices import TOY_TASKS
 from l2o.errors import ConfigError
 from l2o.meta.estimators import make_estimator
 from l2o.meta.held_out import HeldOut
@@ -81,7 +80,7 @@ def held_out(recipe: Recipe, trainer: MetaTrainer) -> HeldOut | None:
         return None
     objectives = {True: OBJECTIVES["late_return"], False: OBJECTIVES["evaluation_return"]}
     loops = (
-        _inner_loop(task, recipe, trainer.optimizer, objectives[task.task in TOY_TASKS])
+        _inner_loop(task, recipe, trainer.optimizer, objectives[task.is_toy])
         for task in recipe.held_out
     )
     return HeldOut(tuple(loops), recipe.held_out_agents)
@@ -91,8 +90,7 @@ def _inner_loop(
     task: MetaTask, recipe: Recipe, optimizer: LearnedOptimizer, objective: Objective
 ) -> InnerLoop:
     """Return how the agents of a task are trained."""
-    is_toy = task.task in TOY_TASKS
-    if is_toy:
+    if task.is_toy:
         agent = make_toy_agent(task.task, task.torso, recipe.interior, recipe.timeout_terminates)
     else:
         from l2o.tasks.ppo_tasks import make_ppo  # imports Brax, slowly
@@ -110,7 +108,7 @@ def _inner_loop(
         task.lifetime,
     )
     common = (optimizer, own, recipe.unroll, objective)
-    if is_toy:
+    if task.is_toy:
         return ToyLoop(*common, recipe.environments, segment=recipe.segment)
     from l2o.meta.loops.ppo import PPOLoop
 

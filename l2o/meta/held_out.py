@@ -67,5 +67,4 @@ def _lifetimes(
     shared = Shared(meta_params, settings.learning_rate_scale, settings.schedule, jnp.int32(0))
     agents = loop.fresh(shared, keys[0], phases("none", number, 1))
     metas = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), meta_params)
-    assesses = loop.objective.over == "evaluation"
-    return live(loop, shared, metas, agents, keys[1], _LATE, assesses)[0]
+    return live(loop, shared, metas, agents, keys[1], _LATE)[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from l2o.choices import TOY_TASKS
 from l2o.jobs.failures import lower
 
 if TYPE_CHECKING:
@@ -21,16 +20,16 @@ def less_memory(recipe: Recipe, prefix: str = "") -> list[str]:
     found = []
     updates = [recipe.unroll * recipe.updates(task) for task in recipe.tasks]
     kept = recipe.segment or min(updates)
-    if recipe.estimator == "truncated_gradient" and kept > 1:
+    if not recipe.needs_pairs and kept > 1:
         half = max(n for n in range(1, kept // 2 + 1) if not any(u % n for u in updates))
         found = [f"try {prefix}segment {half} instead of {recipe.segment} (same results, slower)"]
-    pairs = 1 if recipe.estimator == "truncated_gradient" else 2
+    pairs = 2 if recipe.needs_pairs else 1
     fewer = lower(f"{prefix}agents", recipe.agents, pairs)
     return found + (fewer or _fewer_environments(recipe, prefix))
 
 
 def _fewer_environments(recipe: Recipe, prefix: str) -> list[str]:
-    if any(task.task in TOY_TASKS for task in recipe.tasks):
+    if any(task.is_toy for task in recipe.tasks):
         return lower(f"{prefix}environments", recipe.environments)
     most = max(recipe.settings(task).environments for task in recipe.tasks)
     return lower(f"{prefix}ppo.environments", most)

@@ -132,6 +132,11 @@ def lifetime(task: TrainingTask, schedule: Schedule) -> jax.Array:
     return jnp.maximum(own, 1)
 
 
+def sound(agents: Agents) -> jax.Array:
+    """Return which agents have not diverged, bool ``[N]``."""
+    return jnp.isfinite(agents.params).all(axis=1)
+
+
 def due(agents: Agents, interval: jax.Array, step: jax.Array, unroll: int) -> jax.Array:
     """Return which agents start a new lifetime at an outer step.
 

@@ -3,7 +3,7 @@
 import functools
 
 from l2o.agents.ppo.agent import PPO
-from l2o.choices import BRAX_TASKS, BROKEN_TASKS, GYMNAX_TASKS
+from l2o.choices import BRAX_TASKS, BROKEN_TASKS, GYMNAX_TASKS, PPO_TASKS
 from l2o.config.ppo import PPOSettings
 from l2o.errors import unknown_name
 
@@ -33,7 +33,7 @@ def make_ppo(name: str, settings: PPOSettings, backend: str = "spring") -> PPO:
             GymnaxEnv(env, env_params, settings.episode_length, settings.action_repeat), settings
         )
     if name not in BRAX_TASKS:
-        raise unknown_name("PPO task", name, [*BRAX_TASKS, *GYMNAX_TASKS], BROKEN_TASKS)
+        raise unknown_name("PPO task", name, PPO_TASKS, BROKEN_TASKS)
     from l2o.environments.brax import make_env
 
     return PPO(make_env(name, backend, settings.episode_length, settings.action_repeat), settings)

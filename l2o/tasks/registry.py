@@ -7,7 +7,7 @@ import gymnax
 
 from l2o.agents.a2c import A2C, A2CHyperparameters
 from l2o.agents.classifier import Classifier, ToyAgent
-from l2o.choices import BRAX_TASKS, GYMNAX_TASKS
+from l2o.choices import PPO_TASKS
 from l2o.environments import digits, families, gridworlds
 from l2o.errors import look_up
 
@@ -44,7 +44,7 @@ TOY_TASKS: dict[str, ToyTask] = (
 
 def list_tasks() -> list[str]:
     """Return the names of all tasks, sorted."""
-    return sorted([*TOY_TASKS, *BRAX_TASKS, *GYMNAX_TASKS])
+    return sorted([*TOY_TASKS, *PPO_TASKS])
 
 
 def toy_task(name: str) -> ToyTask:

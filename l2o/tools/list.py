@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> None:
     from l2o import choices
 
     if args.what == "tasks":
-        names = sorted([*choices.TOY_TASKS, *choices.BRAX_TASKS, *choices.GYMNAX_TASKS])
+        names = sorted([*choices.TOY_TASKS, *choices.PPO_TASKS])
     else:
         names = [*choices.CLASSICAL_OPTIMIZERS, *choices.LEARNED_OPTIMIZERS]
     print("\n".join(names))

@@ -179,12 +179,7 @@ def _updates(recipe: Recipe) -> list[int]:
 def _with_own_ppo(recipe: Recipe, small: Recipe, cut: Cut) -> Recipe:
     """Return a recipe whose PPO settings are cut, for all tasks alike."""
     lists = {"tasks": recipe.tasks, "held_out": recipe.held_out}
-    every = [
-        recipe.settings(task)
-        for tasks in lists.values()
-        for task in tasks
-        if task.task not in TOY_TASKS
-    ]
+    every = [recipe.settings(task) for tasks in lists.values() for task in tasks if not task.is_toy]
     own = _cut_ppo(every, cut) if every else {}
     left = dict.fromkeys(own)  # to the recipe
     changes: dict[str, Any] = {

@@ -112,24 +112,6 @@ class PPO:
     def _reset(self) -> Callable[[jax.Array, Tree], EnvState]:
         return jax.jit(self.env.reset)  # traced once: physics takes seconds to trace
 
-    def collect(
-        self, params: jax.Array, normalizer: Tree, env_state: EnvState, key: jax.Array
-    ) -> tuple[EnvState, Rollout]:
-        """Act in all environments for one update.
-
-        Args:
-            params: Flat parameters ``[P]``.
-            normalizer: Observation statistics.
-            env_state: The environments.
-            key: Random key.
-
-        Returns:
-            The environments, and what happened: ``unrolls * environments`` unrolls with
-            observations as they are and rewards ready for the loss.
-        """
-        env_state, transitions = self.act(params, normalizer, env_state, key)
-        return env_state, self.rollout(params, normalizer, transitions)
-
     def act(
         self,
         params: jax.Array,
@@ -138,7 +120,7 @@ class PPO:
         key: jax.Array,
         unrolls: int | None = None,
     ) -> tuple[EnvState, Transitions]:
-        """Act in all environments; see :meth:`collect`.
+        """Act in all environments.
 
         Args:
             params: Flat parameters ``[P]``.
@@ -146,6 +128,9 @@ class PPO:
             env_state: The environments.
             key: Random key.
             unrolls: Of every environment; by default those of an update.
+
+        Returns:
+            The environments, and what happened: ``unrolls * environments`` unrolls.
         """
         tree, distribution = self.unravel(params), self.networks.distribution
 
@@ -182,7 +167,7 @@ class PPO:
         seen: Transitions,
         reward_scale: jax.Array | float = 1.0,
     ) -> Rollout:
-        """Return what happened with rewards ready for the loss.
+        """Return what happened, observations as they are, with rewards ready for the loss.
 
         Args:
             params: Flat parameters ``[P]`` of the agent that acted.

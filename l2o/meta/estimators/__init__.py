@@ -5,7 +5,7 @@ from l2o.meta.estimators.evolution import PES, TruncatedES
 from l2o.meta.estimators.full_es import FullES
 from l2o.meta.estimators.truncated_gradient import TruncatedGradient
 
-_LAST = {"final_return": 0.1, "late_return": 0.5, "lifetime_return": 1.0}
+_LAST = {"final_return": 0.1, "late_return": 0.5, "lifetime_return": 1.0, "evaluation_return": 0.0}
 """Share of a lifetime, at its end, that an objective looks at."""
 
 
@@ -20,6 +20,5 @@ def make_estimator(name: str, objective: str, shaping: str) -> Estimator:
     if name == "truncated_gradient":
         return TruncatedGradient()
     if name == "full_es":
-        assesses = objective == "evaluation_return"
-        return FullES(shaping, _LAST.get(objective, 0.0), assesses)
+        return FullES(shaping, _LAST[objective])
     return {"truncated_es": TruncatedES, "pes": PES}[name](shaping)

@@ -110,6 +110,12 @@ def twice(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=0), tree)
 
 
+def measure(inner: Inner, shared: Any, metas: Tree, agents: Tree, keys: jax.Array) -> tuple:
+    """Train for one outer step; return agents and an outcome, in pairs ``[n, 2, ...]``."""
+    agents, outcome = inner.measure(shared, metas, agents, keys)
+    return in_pairs((agents, outcome._replace(loss=inner.assess(agents, outcome.loss))))
+
+
 def shape(losses: jax.Array, how: str) -> jax.Array:
     """Normalise a task's losses.
 

@@ -26,13 +26,11 @@ class Inner(Protocol):
     def differentiate(self, shared: Any, agents: Tree, keys: jax.Array) -> tuple:
         """Train; return agents and an outcome with gradients."""
 
-    def measure(
-        self, shared: Any, meta_params: Tree, agents: Tree, keys: jax.Array, assess: bool = True
-    ) -> tuple:
+    def measure(self, shared: Any, meta_params: Tree, agents: Tree, keys: jax.Array) -> tuple:
         """Train with meta-parameters of each agent's own; return agents and an outcome."""
 
-    def assess(self, shared: Any, agents: Tree) -> jax.Array:
-        """Return the loss of evaluation episodes, ``[N]``."""
+    def assess(self, agents: Tree, loss: jax.Array) -> jax.Array:
+        """Return the loss of agents at the end, given the one measured, ``[N]``."""
 
     def lifetime(self, schedule: Any) -> jax.Array:
         """Return the outer steps of a scheduled lifetime."""

@@ -13,6 +13,7 @@ from l2o.meta.estimators.antithetic import (
     first,
     flat_pairs,
     in_pairs,
+    measure,
     perturbed,
     twice,
 )
@@ -44,7 +45,7 @@ class TruncatedES(Antithetic):
         where, broken = inner.ended(shared, state)
         agents = inner.renew(shared, state, where, keys)
         metas = perturbed(shared.meta_params, noise)
-        both, outcome = in_pairs(inner.measure(shared, metas, twice(agents), twice(keys)))
+        both, outcome = measure(inner, shared, metas, twice(agents), twice(keys))
         return Explored(first(both), outcome.loss, first(outcome.statistics), broken)
 
 
@@ -84,7 +85,7 @@ class PES(Antithetic):
         agents = inner.renew(shared, agents, twice(where), keys)
         accumulated = jnp.where(where[:, None], 0.0, state.accumulated) + noise
         metas = perturbed(shared.meta_params, noise)
-        agents, outcome = in_pairs(inner.measure(shared, metas, agents, keys))
+        agents, outcome = measure(inner, shared, metas, agents, keys)
         statistics = first(outcome.statistics)
         return Explored(PESState(agents, accumulated), outcome.loss, statistics, broken)
 

@@ -27,13 +27,12 @@ class FullES(Antithetic):
 
     Attributes:
         shaping: See :func:`l2o.meta.estimators.antithetic.shape`.
-        last: Share of the lifetime, at its end, whose mean loss counts.
-        assesses: The loss is that of evaluation episodes after the lifetime instead.
+        last: Share of the lifetime, at its end, whose mean loss counts, if the objective is not
+            about evaluation episodes after it.
     """
 
     shaping: str = "ranks"
     last: float = 0.1
-    assesses: bool = False
 
     def init(self, inner: Inner, shared: Any, key: jax.Array, phase: jax.Array) -> jax.Array:
         """Return what stands for the population: nothing is carried over."""
@@ -49,8 +48,7 @@ class FullES(Antithetic):
     ) -> Explored:
         metas = perturbed(shared.meta_params, noise)
         agents = twice(inner.fresh(shared, keys[:, 0], state))
-        span = self.last, self.assesses
-        losses, statistics = live(inner, shared, metas, agents, twice(keys[:, 1]), *span)
+        losses, statistics = live(inner, shared, metas, agents, twice(keys[:, 1]), self.last)
         both = in_pairs(losses), first(in_pairs(statistics))
         return Explored(state, *both, jnp.zeros(len(state), bool))
 
@@ -62,7 +60,6 @@ def live(
     agents: Tree,
     keys: jax.Array,
     last: float,
-    assesses: bool,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Train whole lifetimes.
 
@@ -73,7 +70,6 @@ def live(
         agents: New ones, ``[N, ...]``.
         keys: Random keys, ``[N]``.
         last: See :class:`FullES`.
-        assesses: See :class:`FullES`.
 
     Returns:
         Losses and statistics, ``[N]``.
@@ -83,7 +79,7 @@ def live(
 
     def train(agents: Tree, index: jax.Array) -> tuple:
         now = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, index), inner.keys))
-        return inner.measure(shared, metas, agents, now(keys), assess=False)
+        return inner.measure(shared, metas, agents, now(keys))
 
     def block(index: jax.Array, carry: tuple) -> tuple:
         agents, total, weight, sums = carry
@@ -98,10 +94,8 @@ def live(
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
     start = (agents, zeros.loss, jnp.zeros_like(zeros.loss), zeros.statistics)
     agents, total, weight, sums = jax.lax.fori_loop(0, blocks, block, start)
-    if assesses:
-        losses = inner.assess(shared, agents)
-    else:
-        losses = jnp.where((weight > 0) | jnp.isnan(total), total / weight, jnp.inf)
+    losses = jnp.where((weight > 0) | jnp.isnan(total), total / weight, jnp.inf)
+    losses = inner.assess(agents, losses)
     episodes = {name: sums[name] for name in ("total", "episodes")}
     means = {name: value / blocks for name, value in sums.items() if name not in episodes}
     return losses, means | episodes

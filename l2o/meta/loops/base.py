@@ -13,7 +13,7 @@ import optax
 from l2o.agents.vectorize import on_tree, over_agents
 from l2o.meta.loops.replay import recorded_gradient, replay_gradient
 from l2o.meta.objectives import Objective
-from l2o.meta.population import Agents, Schedule, Traits, due, lifetime, replace
+from l2o.meta.population import Agents, Schedule, Traits, due, lifetime, replace, sound
 from l2o.meta.tasks import TrainingTask
 from l2o.optimizers.base import LearnedOptimizer
 
@@ -80,25 +80,12 @@ class InnerLoop(abc.ABC):
 
     @abc.abstractmethod
     def measure(
-        self,
-        shared: Shared,
-        meta_params: Tree,
-        agents: Agents,
-        keys: jax.Array,
-        assess: bool = True,
+        self, shared: Shared, meta_params: Tree, agents: Agents, keys: jax.Array
     ) -> tuple[Agents, Outcome]:
         """Train for K steps, each agent with its own meta-parameters ``[N, ...]``.
 
-        Args:
-            shared: What the agents have in common.
-            meta_params: Leaves ``[N, ...]``.
-            agents: The population.
-            keys: Random keys.
-            assess: Play evaluation episodes, if the objective is about them; the loss is NaN if
-                they are not played.
-
         Returns:
-            The agents, and an outcome without meta-gradients.
+            The agents, and an outcome without meta-gradients; its loss is still to be assessed.
         """
 
     @abc.abstractmethod
@@ -107,9 +94,10 @@ class InnerLoop(abc.ABC):
     ) -> tuple[Agents, Outcome]:
         """Train for K steps; return the agents, and an outcome with meta-gradients."""
 
-    def assess(self, shared: Shared, agents: Agents) -> jax.Array:
-        """Return the loss ``[N]`` of an objective about evaluation episodes."""
-        raise NotImplementedError
+    def assess(self, agents: Agents, loss: jax.Array) -> jax.Array:
+        """Return the loss ``[N]`` of trained agents, given the one that was measured meanwhile."""
+        del agents
+        return loss
 
     def lifetime(self, schedule: Schedule) -> jax.Array:
         """Return the outer steps of a scheduled lifetime, int32 scalar."""
@@ -117,7 +105,7 @@ class InnerLoop(abc.ABC):
 
     def ended(self, shared: Shared, agents: Agents) -> tuple[jax.Array, jax.Array]:
         """Return whose lifetime is over, and which of them diverged, bool ``[N]``."""
-        broken = ~jnp.isfinite(agents.params).all(axis=1)
+        broken = ~sound(agents)
         interval = self.lifetime(shared.schedule)
         return due(agents, interval, shared.step, self.unroll) | broken, broken
 
@@ -125,6 +113,19 @@ class InnerLoop(abc.ABC):
         """Replace some agents, bool ``[N]``, by new ones."""
         make = functools.partial(self.fresh, shared, keys[:, 0], agents.phase)
         return replace(agents, where, make)
+
+    def _statistics(self, agents: Agents, measured: Any) -> dict[str, jax.Array]:
+        """Return what is logged, ``[N]`` each, of what was measured of K inner steps, ``[K, N]``.
+
+        That is the ``total`` return of the ``episodes`` that finished, and the agent loss,
+        ``value``.
+        """
+        return {
+            "total": measured.total.sum(0),
+            "episodes": measured.episodes.sum(0),
+            "age": agents.age.astype(jnp.float32),
+            "agent_loss": measured.value.mean(0),
+        }
 
     def _progress(self, shared: Shared, agents: Agents) -> jax.Array:
         """Return the share of each lifetime that is over, ``[N]``."""

@@ -14,7 +14,7 @@ from l2o.agents.ppo.lifetime import Collected, PPOActor, begin, collect, evaluat
 from l2o.agents.ppo.loss import ppo_loss, ppo_terms
 from l2o.agents.vectorize import over_agents
 from l2o.meta.loops.base import InnerLoop, Outcome, Recorded, Shared
-from l2o.meta.population import Agents, Traits, draw_traits, new_agents, spread_scale
+from l2o.meta.population import Agents, Traits, draw_traits, new_agents, sound, spread_scale
 
 Tree = Any
 _TRAITS = 2  # folded into an agent's key, for what evaluation has no use for
@@ -72,12 +72,7 @@ class PPOLoop(InnerLoop):
         return new_agents(self.task, tx, (params, acting), phase, traits)
 
     def measure(
-        self,
-        shared: Shared,
-        meta_params: Tree,
-        agents: Agents,
-        keys: jax.Array,
-        assess: bool = True,
+        self, shared: Shared, meta_params: Tree, agents: Agents, keys: jax.Array
     ) -> tuple[Agents, Outcome]:
         """Train for K iterations; see :meth:`InnerLoop.measure`."""
         del keys
@@ -88,27 +83,31 @@ class PPOLoop(InnerLoop):
         trained, (*_, measured) = self._train(learn, shared, agents, meta_params)
         weight = None
         if self.objective.over == "evaluation":
-            loss = self.assess(shared, trained) if assess else jnp.full(len(agents.age), jnp.nan)
+            loss = jnp.full(len(agents.age), jnp.nan)  # comes from `assess`
         elif self.objective.term == "return":
             weight = measured.episodes.sum(0)
             loss = jnp.where(weight > 0, -measured.total.sum(0) / weight, jnp.inf)
         else:
             trained, batch = self._collect_fresh(trained)
-            loss = jax.vmap(self._value)(trained.params, trained, batch)
+            loss = jax.vmap(self._value)(trained.params, _judged(trained), batch)
             if self.objective.over == "unroll":
                 loss = (measured.term[1:].sum(0) + loss) / self.unroll
-        loss = jnp.where(jnp.isfinite(trained.params).all(axis=1), loss, jnp.nan)
+        loss = jnp.where(sound(trained), loss, jnp.nan)
         return trained, Outcome(loss, self._statistics(trained, measured), weight=weight)
 
-    def assess(self, shared: Shared, agents: Agents) -> jax.Array:
-        """Return minus the mean return of evaluation episodes, ``[N]``; NaN of who diverged."""
-        del shared
+    def assess(self, agents: Agents, loss: jax.Array) -> jax.Array:
+        """Return minus the mean return of evaluation episodes, if that is the objective, ``[N]``.
+
+        NaN of agents that diverged.
+        """
+        if self.objective.over != "evaluation":
+            return loss
 
         def one(params: jax.Array, traits: Traits, actor: PPOActor, age: jax.Array) -> jax.Array:
             return evaluate(self.agent, self._view(traits)(params), actor, age, self.episodes)
 
         returns = jax.vmap(one)(agents.params, agents.traits, agents.actor.actor, agents.age)
-        return jnp.where(jnp.isfinite(agents.params).all(axis=1), -returns, jnp.nan)
+        return jnp.where(sound(agents), -returns, jnp.nan)
 
     def differentiate(
         self, shared: Shared, agents: Agents, keys: jax.Array
@@ -123,12 +122,8 @@ class PPOLoop(InnerLoop):
         trained, (history, recorded, measured) = self._train(learn, shared, agents)
         trained, batch = self._collect_fresh(trained)
         start = history if keep else (agents.opt_state, agents.params)
-        end = trained._replace(opt_state=None)
-        end = end._replace(
-            actor=Acting(PPOActor(trained.actor.actor.normalizer, *[None] * 3), None)
-        )
         loss, gradient = self._meta_gradients(
-            shared, start, end, recorded, measured.cotangent, self._value, batch
+            shared, start, _judged(trained), recorded, measured.cotangent, self._value, batch
         )
         return trained, Outcome(loss, self._statistics(trained, measured), gradient)
 
@@ -188,7 +183,9 @@ class PPOLoop(InnerLoop):
         def update(state: tuple, gradient: jax.Array, told: dict[str, Any]) -> tuple[tuple, tuple]:
             params, opt_state = state
             given = {name: value for name, value in told.items() if name != "value"}
-            step = Recorded(self._seen(traits, gradient), told["value"], progress, given)
+            # Parameters and their gradient are multiplied by the same factors.
+            seen = self._view(traits)(gradient)
+            step = Recorded(seen, told["value"], progress, given)
             before = (opt_state, params)
             opt_state, params = self._update(shared, meta_params, traits, before, step)
             out = (before if keep else None, step if record else None, step.value)
@@ -239,11 +236,7 @@ class PPOLoop(InnerLoop):
         """
         if self.objective.over != "unroll":
             return None, None
-        return over_agents(jax.value_and_grad(self._value))(
-            agents.params,
-            agents._replace(opt_state=None, actor=Acting(agents.actor.actor, None)),
-            seen,
-        )
+        return over_agents(jax.value_and_grad(self._value))(agents.params, _judged(agents), seen)
 
     def _value(self, params: jax.Array, agent: Agents, seen: Collected) -> jax.Array:
         """Return the objective's term of the agent loss on what one agent collected."""
@@ -260,18 +253,11 @@ class PPOLoop(InnerLoop):
             return lambda params: params
         return lambda params: params * spread_scale(self.task, traits.tensor_scale)
 
-    def _seen(self, traits: Traits, gradient: jax.Array) -> jax.Array:
-        """Return the gradient of the parameters that an optimizer sees."""
-        return self._view(traits)(gradient)  # both are multiplied by the same factors
 
-    def _statistics(self, agents: Agents, measured: Measured) -> dict[str, jax.Array]:
-        """Return what is logged, ``[N]`` each; leaves of ``measured`` are ``[K, N]``."""
-        return {
-            "total": measured.total.sum(0),
-            "episodes": measured.episodes.sum(0),
-            "age": agents.age.astype(jnp.float32),
-            "agent_loss": measured.value.mean(0),
-        }
+def _judged(agents: Agents) -> Agents:
+    """Return of agents what an objective on a batch looks at."""
+    seeing = PPOActor(agents.actor.actor.normalizer, None, None, None)
+    return agents._replace(opt_state=None, actor=Acting(seeing, None))
 
 
 def _finished(running: jax.Array, seen: Any) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -19,6 +19,7 @@ from l2o.meta.population import (
     draw_traits,
     new_agents,
     parameters,
+    sound,
     true_tree,
 )
 from l2o.meta.tasks import TrainingTask
@@ -84,15 +85,9 @@ class ToyLoop(InnerLoop):
         return trained._replace(actor=actor), Outcome(loss, statistics, gradient)
 
     def measure(
-        self,
-        shared: Shared,
-        meta_params: Tree,
-        agents: Agents,
-        keys: jax.Array,
-        assess: bool = True,
+        self, shared: Shared, meta_params: Tree, agents: Agents, keys: jax.Array
     ) -> tuple[Agents, Outcome]:
-        """Train for K steps, each agent with its own meta-parameters; there are no evaluations."""
-        del assess
+        """Train for K steps; see :meth:`InnerLoop.measure`."""
 
         def learn(meta_params: Tree, *agent: Any) -> tuple:
             return self._learn(meta_params, shared, *agent)
@@ -104,7 +99,7 @@ class ToyLoop(InnerLoop):
             actor, batch, _ = self._rollout(trained, keys[:, -1])
             loss = self._loss(trained, batch, measured)
             trained = trained._replace(actor=actor)
-        loss = jnp.where(jnp.isfinite(trained.params).all(axis=1), loss, jnp.nan)
+        loss = jnp.where(sound(trained), loss, jnp.nan)
         return trained, Outcome(loss, self._statistics(trained, measured))
 
     def _loss(self, trained: Agents, batch: Batch, measured: Measured) -> jax.Array:
@@ -195,15 +190,6 @@ class ToyLoop(InnerLoop):
         tree = parameters(self.task, params, traits)
         total, terms = self.task.agent.loss(tree, batch, traits.reward_scale)
         return total if self.objective.term == "agent_loss" else terms["actor"]
-
-    def _statistics(self, agents: Agents, measured: Measured) -> dict:
-        """Return what is logged, ``[N]`` each; leaves of ``measured`` are ``[K, N]``."""
-        return {
-            "total": measured.total.sum(0),
-            "episodes": measured.episodes.sum(0),
-            "age": agents.age.astype(jnp.float32),
-            "agent_loss": measured.value.mean(0),
-        }
 
 
 def _reward(batch: Batch) -> jax.Array:

@@ -295,7 +295,7 @@ def test_every_minibatch_of_ppo_is_told_apart():
     @jit
     def learned(key):
         params = agent.init_params(key)
-        _, data = agent.collect(params, None, agent.init_envs(key), key)
+        data = agent.rollout(params, None, agent.act(params, None, agent.init_envs(key), key)[1])
         state = Told.init(params)
         _, (_, seen), _ = learn(
             agent, Told, params, state, None, data, jax.random.key(3), 0.5, EVERYTHING

@@ -58,7 +58,10 @@ class Leaky:
     def lifetime(self, schedule):
         return schedule.interval
 
-    def measure(self, shared, metas, agents, keys, assess=True):
+    def assess(self, agents, loss):
+        return loss
+
+    def measure(self, shared, metas, agents, keys):
         agents, loss = jax.vmap(self._train)(metas, agents)
         names = ("total", "episodes", "age", "agent_loss")
         return agents, Outcome(loss, {name: loss for name in names})

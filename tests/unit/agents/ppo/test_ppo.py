@@ -1,6 +1,7 @@
 """PPO: its loss, its environments, and probe tasks whose values are known."""
 
 import dataclasses
+import functools
 import subprocess
 import sys
 from functools import partial
@@ -57,6 +58,12 @@ SMALL = PPOSettings(
     value_layers=(16,),
     episode_length=5,
 )
+
+
+def acted(agent, params, env_state, key):
+    """Return the environments after one update's steps, and what an agent learns from."""
+    env_state, seen = agent.act(params, None, env_state, key)
+    return env_state, agent.rollout(params, None, seen)
 
 
 # Presets
@@ -408,7 +415,7 @@ def test_every_gymnax_task_fits_an_agent(name):
     agent = make_ppo(name, preset(name))
     state = jax.eval_shape(agent.init_envs, jax.random.key(0))
     params = jax.eval_shape(agent.init_params, jax.random.key(0))
-    after, data = jax.eval_shape(agent.collect, params, None, state, jax.random.key(0))
+    after, data = jax.eval_shape(functools.partial(acted, agent), params, state, jax.random.key(0))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
@@ -501,7 +508,7 @@ def test_minatar_trains():
     @jax.jit
     def update(key):
         params = agent.init_params(key)
-        _, data = agent.collect(params, None, agent.init_envs(key), key)
+        _, data = acted(agent, params, agent.init_envs(key), key)
         loss = ppo_loss(agent.unravel(params), data, agent.networks, settings)
         tx = optax.with_extra_args_support(optax.adam(1e-3))
         return loss, params, learn(agent, tx, params, tx.init(params), None, data, key)[0]
@@ -595,7 +602,7 @@ class Trained:
             def update(carry, key):
                 params, opt_state, state = carry
                 keys = jax.random.split(key)
-                state, data = agent.collect(params, None, state, keys[0])
+                state, data = acted(agent, params, state, keys[0])
                 params, opt_state, _ = learn(agent, tx, params, opt_state, None, data, keys[1])
                 return (params, opt_state, state), data.reward
 
@@ -673,7 +680,7 @@ def test_rollouts_are_float32_under_64_bits():
         agent = make_ppo("cartpole", dataclasses.replace(preset("cartpole"), environments=4))
         key = jax.random.key(0)
         data = jax.eval_shape(
-            lambda key: agent.collect(agent.init_params(key), None, agent.init_envs(key), key)[1],
+            lambda key: acted(agent, agent.init_params(key), agent.init_envs(key), key)[1],
             key,
         )
     kinds = {leaf.dtype for leaf in jax.tree.leaves(data) if jnp.issubdtype(leaf, jnp.floating)}
