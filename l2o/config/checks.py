@@ -72,10 +72,9 @@ def check_recipe(recipe: Recipe) -> None:
 def _check_toy_task(where: str, task: MetaTask) -> None:
     """Check that the A2C agents or classifiers of a task can be trained."""
     check_torso(where, task.task, task.torso)
-    if settings := task.ppo.replacements():
-        raise ValueError(
-            f"{where}: '{task.label}' is not learned by PPO; remove ppo ({', '.join(settings)})"
-        )
+    if task.ppo is not None:
+        settings = ", ".join(task.ppo.replacements())
+        raise ValueError(f"{where}: '{task.label}' is not learned by PPO; remove ppo ({settings})")
 
 
 def _check_ppo_task(where: str, recipe: Recipe, task: MetaTask) -> None:

@@ -46,6 +46,8 @@ def _nested(annotation: Any) -> type[pydantic.BaseModel] | None:
 
 def _type_name(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return "mapping"
     if origin is typing.Annotated:
         return _type_name(args[0])
     if origin is typing.Literal:

@@ -30,8 +30,8 @@ class MetaTask(Model):
     reward_scale: PositiveFloat = field("Multiplies the rewards.", 1.0)
     weight: PositiveFloat = field("Of its meta-gradient in the mean over tasks.", 1.0)
     lifetime: Fraction = field("Of a scheduled lifetime, the share that one here lasts.", 1.0)
-    ppo: PPOBudget = field(
-        "Replaces settings of its PPO agents, after the recipe's `ppo`.", PPOBudget()
+    ppo: PPOBudget | None = field(
+        "Replaces settings of its PPO agents, after the recipe's `ppo`; see `transfer.ppo`.", None
     )
 
     @property
@@ -92,7 +92,7 @@ class Recipe(Model):
         "Each lifetime's tensors are reparametrised by such factors.", 1.0
     )
     rate_range: AtLeastOne = field("Each lifetime's learning rate is scaled by a factor.", 1.0)
-    ppo: PPOBudget = field("Replaces settings of all PPO agents.", PPOBudget())
+    ppo: PPOBudget | None = field("Replaces settings of all PPO agents; see `transfer.ppo`.", None)
     backend: Literal[*BACKENDS] = field("Brax's physics.", "spring")
     evaluation_episodes: Positive = field("Episodes of objective evaluation_return.", 16)
     control: bool = field(
@@ -138,7 +138,9 @@ class Recipe(Model):
         Raises:
             L2OError: PPO learns no task of that name.
         """
-        over = self.ppo.replacements() | task.ppo.replacements()
+        over: dict[str, Any] = {}
+        for budget in (self.ppo, task.ppo):
+            over |= budget.replacements() if budget else {}
         return resolve(task.task, PPOBudget(**over))
 
     def updates(self, task: MetaTask) -> int:

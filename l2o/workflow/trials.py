@@ -11,7 +11,7 @@ import pydantic
 
 from l2o.choices import TOY_TASKS
 from l2o.config.checks import task_places
-from l2o.config.ppo import REPLACEABLE
+from l2o.config.ppo import REPLACEABLE, PPOBudget
 from l2o.config.presets import resolve
 from l2o.errors import look_up
 
@@ -131,7 +131,7 @@ def smaller(config: Config, divisor: int) -> Config:
 def _made(config: Config, cut: Cut, trial: str | None) -> Config:
     small = _cut(config, cut)
     recipes = {
-        name: _valid(_with_own_ppo(config.recipes[name], recipe, cut))
+        name: _valid(_with_own_ppo(config.recipes[name], recipe, cut), config.recipes[name].agents)
         for name, recipe in small.recipes.items()
     }
     transfer = _with_ppo(config, small.transfer, cut)
@@ -153,8 +153,8 @@ def _cut(value: Any, cut: Cut, name: str = "") -> Any:
     return cut(name, value) if is_number else value
 
 
-def _valid(recipe: Recipe) -> Recipe:
-    """Return a recipe whose numbers fit together again, see ``Recipe``."""
+def _valid(recipe: Recipe, most: int) -> Recipe:
+    """Return a recipe whose numbers fit together again, with at most so many agents."""
     log = recipe.log_interval
     checkpoint = max(recipe.checkpoint_interval // log, 1) * log
     outer = max(recipe.outer_steps // checkpoint, 1) * checkpoint
@@ -165,7 +165,7 @@ def _valid(recipe: Recipe) -> Recipe:
         "checkpoint_interval": checkpoint,
         "outer_steps": outer,
         "reset_interval": reset,
-        "agents": recipe.agents + (recipe.agents % 2 if recipe.needs_pairs else 0),
+        "agents": min(recipe.agents + recipe.agents % 2, most),
         "segment": recipe.segment and math.gcd(recipe.segment, *_updates(recipe)),
     }
     return recipe.model_copy(update=changes)
@@ -180,13 +180,18 @@ def _with_own_ppo(recipe: Recipe, small: Recipe, cut: Cut) -> Recipe:
     """Return a recipe whose PPO settings are cut, for all tasks alike."""
     lists = {"tasks": recipe.tasks, "held_out": recipe.held_out}
     every = [recipe.settings(task) for tasks in lists.values() for task in tasks if not task.is_toy]
-    own = _cut_ppo(every, cut) if every else {}
+    own = _cut_ppo(every, cut)
+    if not own:
+        return small
     left = dict.fromkeys(own)  # to the recipe
     changes: dict[str, Any] = {
-        name: [task.model_copy(update={"ppo": task.ppo.model_copy(update=left)}) for task in tasks]
+        name: [
+            task.model_copy(update={"ppo": task.ppo and task.ppo.model_copy(update=left)})
+            for task in tasks
+        ]
         for name, tasks in lists.items()
     }
-    changes["ppo"] = recipe.ppo.model_copy(update=own)
+    changes["ppo"] = (recipe.ppo or PPOBudget()).model_copy(update=own)
     return small.model_copy(update=changes)
 
 
